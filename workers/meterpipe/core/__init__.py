@@ -1,0 +1,1 @@
+"""Readings, windows, aggregates and their codecs. Pure: no I/O, no clock, no environment."""

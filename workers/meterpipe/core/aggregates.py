@@ -1,0 +1,98 @@
+"""Results of windows as columns, and their two forms on the wire."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from meterpipe.core.readings import KeyTable, dictionary
+
+AGGREGATE_SCHEMA = pa.schema(
+    [
+        pa.field("meter", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("attribute", pa.string(), nullable=False),
+        pa.field("window_start", pa.int64(), nullable=False),  # UTC milliseconds, inclusive
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("min", pa.float64(), nullable=False),
+        pa.field("max", pa.float64(), nullable=False),
+        pa.field("sum", pa.float64(), nullable=False),
+        pa.field("first", pa.float64(), nullable=False),
+        pa.field("last", pa.float64(), nullable=False),
+    ]
+)
+WINDOW_KEY = b"meterpipe.window"
+"""Schema metadata of a columnar message: the window's size in seconds, decimal."""
+MAX_ROWS = 8192
+"""Rows a columnar message holds at most: about 70 bytes a row, so below 900 KB with its dictionaries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregates:
+    """n windows of one size, each column of shape (n,), sorted by (start, key)."""
+
+    key: npt.NDArray[np.int32]
+    start: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]
+    min: npt.NDArray[np.float64]
+    max: npt.NDArray[np.float64]
+    sum: npt.NDArray[np.float64]
+    first: npt.NDArray[np.float64]
+    last: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, where: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> Self:
+        """The windows selected by a mask, positions or a slice."""
+        return type(self)(*(getattr(self, f.name)[where] for f in fields(self)))
+
+    @classmethod
+    def concat(cls, parts: list["Aggregates"]) -> "Aggregates":
+        """One batch of many, in order."""
+        parts = [p for p in parts if len(p)]
+        if not parts:
+            return NONE
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+
+NONE = Aggregates(
+    np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), *(np.empty(0, np.float64) for _ in range(5))
+)
+
+
+def to_arrow(rows: Aggregates, keys: KeyTable, window: int) -> pa.RecordBatch:
+    """`rows` in AGGREGATE_SCHEMA's names (strings dictionary encoded), the window's size in the metadata."""
+    names = [dictionary(strings, rows.key) for strings in keys.columns]
+    numbers = [pa.array(getattr(rows, f.name)) for f in fields(rows) if f.name != "key"]
+    batch = pa.record_batch([*names, *numbers], names=AGGREGATE_SCHEMA.names)
+    return batch.replace_schema_metadata({WINDOW_KEY: str(window)})
+
+
+def encode_columns(rows: Aggregates, keys: KeyTable, window: int) -> list[bytes]:
+    """Arrow IPC streams of at most MAX_ROWS windows each."""
+    return [to_ipc(to_arrow(rows.take(slice(at, at + MAX_ROWS)), keys, window)) for at in range(0, len(rows), MAX_ROWS)]
+
+
+def to_ipc(batch: pa.RecordBatch) -> bytes:
+    """One record batch as an Arrow IPC stream: self-contained, first byte 0xFF."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def from_ipc(message: bytes) -> tuple[int, pa.Table]:
+    """Window size in seconds and the rows of one columnar message (string columns may be dictionary encoded).
+
+    Raises ValueError (pyarrow.ArrowInvalid is one) if it is not a columnar result.
+    """
+    table = pa.ipc.open_stream(message).read_all()
+    size = (table.schema.metadata or {}).get(WINDOW_KEY)
+    if size is None or table.schema.names != AGGREGATE_SCHEMA.names:
+        raise ValueError(f"not a columnar result: fields {table.schema.names}")
+    return int(size), table

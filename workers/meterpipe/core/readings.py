@@ -1,0 +1,136 @@
+"""Readings as columns: the unit of work is a batch, never a record.
+
+Two forms of the same thing:
+
+* `Readings`: numpy columns whose meters are dense ids of a `KeyTable`; what the engine works on.
+* an Arrow record batch of `READING_SCHEMA`; what envelopes carry, data sets produce and the lake stores.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+READING_SCHEMA = pa.schema(
+    [
+        pa.field("meter", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
+        pa.field("attribute", pa.string(), nullable=False),
+        pa.field("ts", pa.int64(), nullable=False),  # UTC milliseconds, start of the interval
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("interval_s", pa.int32(), nullable=False),  # 0 is an instant
+        pa.field("quality", pa.uint8(), nullable=False),  # bit mask, see core.quality
+        pa.field("revision", pa.uint16(), nullable=False),
+    ]
+)
+
+Key = tuple[str, str, str]
+"""meter, metric, attribute"""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """n readings, each column of shape (n,).
+
+    `message` and `row` tell where a reading came from: the index of its message in the consumed batch, and its index in
+    that message. Order of the rows is the order of the log.
+    """
+
+    key: npt.NDArray[np.int32]
+    ts: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    interval_s: npt.NDArray[np.int32]
+    quality: npt.NDArray[np.uint8]
+    revision: npt.NDArray[np.uint16]
+    message: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def take(self, where: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> Self:
+        """The readings selected by a mask, positions or a slice."""
+        return type(self)(*(getattr(self, f.name)[where] for f in fields(self)))
+
+    @classmethod
+    def concat(cls, parts: Iterable["Readings"]) -> "Readings":
+        """One batch of many, in order."""
+        parts = [p for p in parts if len(p)]
+        if not parts:
+            return EMPTY
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+
+EMPTY = Readings(
+    np.empty(0, np.int32),
+    np.empty(0, np.int64),
+    np.empty(0, np.float64),
+    np.empty(0, np.int32),
+    np.empty(0, np.uint8),
+    np.empty(0, np.uint16),
+    np.empty(0, np.int32),
+    np.empty(0, np.int32),
+)
+
+
+class KeyTable:
+    """Dense ids of (meter, metric, attribute), in order of appearance. Ids are never reused within a table."""
+
+    def __init__(self, keys: Iterable[Key] = ()) -> None:
+        self.ids: dict[Key, int] = {}
+        self._columns: tuple[pa.Array, pa.Array, pa.Array] | None = None
+        for key in keys:
+            self.add(key)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def add(self, key: Key) -> int:
+        """The id of `key`, given on first sight."""
+        found = self.ids.get(key)
+        if found is None:
+            found = self.ids[key] = len(self.ids)
+            self._columns = None
+        return found
+
+    @property
+    def columns(self) -> tuple[pa.Array, pa.Array, pa.Array]:
+        """Arrow string arrays (meter, metric, attribute), index = id. Cached until a key is added."""
+        if self._columns is None:
+            keys = list(self.ids)
+            self._columns = (
+                pa.array([k[0] for k in keys], pa.string()),
+                pa.array([k[1] for k in keys], pa.string()),
+                pa.array([k[2] for k in keys], pa.string()),
+            )
+        return self._columns
+
+
+def dictionary(strings: pa.Array, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
+    """`strings[codes]`, dictionary encoded over the strings in use only."""
+    used, index = np.unique(codes, return_inverse=True)
+    encoded = strings.take(pa.array(used)).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded.indices.take(pa.array(index.astype(np.int32))), encoded.dictionary)
+
+
+def to_arrow(readings: Readings, keys: KeyTable) -> pa.RecordBatch:
+    """`readings` in READING_SCHEMA's names; meter, metric and attribute are dictionary encoded."""
+    meter, metric, attribute = (dictionary(strings, readings.key) for strings in keys.columns)
+    return pa.record_batch(
+        [
+            meter,
+            metric,
+            attribute,
+            pa.array(readings.ts),
+            pa.array(readings.value),
+            pa.array(readings.interval_s),
+            pa.array(readings.quality),
+            pa.array(readings.revision),
+        ],
+        names=READING_SCHEMA.names,
+    )

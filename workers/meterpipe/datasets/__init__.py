@@ -1,0 +1,1 @@
+"""Sources of readings: public data sets, replay into Kafka, a seeded generator."""

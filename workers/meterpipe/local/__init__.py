@@ -1,0 +1,1 @@
+"""The pipeline on one machine: embedded services, worker processes, the demo."""

@@ -1,0 +1,43 @@
+"""Where the services are, resolved: what a worker mounts as one file. Secrets are file paths only."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from meterpipe.spec.base import Model
+from meterpipe.spec.models import MeterPipeline
+
+
+class KafkaConnection(Model):
+    """A reachable Kafka. `properties` are librdkafka's; their values may be `file:PATH`, read at start."""
+
+    bootstrap_servers: str
+    properties: dict[str, str] = Field({})
+
+
+class CassandraConnection(Model):
+    """A reachable Cassandra."""
+
+    contact_points: tuple[str, ...]
+    port: int = 9042
+    datacenter: str = "datacenter1"
+    username: str | None = None
+    password_file: Path | None = None
+
+
+class LakeConnection(Model):
+    """A reachable S3. Without key files the client's usual chain of credentials is used."""
+
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key_file: Path | None = None
+    secret_key_file: Path | None = None
+
+
+class WorkerConfig(Model):
+    """All that a worker is told: the pipeline and where its services are."""
+
+    pipeline: MeterPipeline
+    kafka: KafkaConnection
+    cassandra: CassandraConnection | None = None
+    lake: LakeConnection | None = None
