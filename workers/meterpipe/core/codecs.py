@@ -1,0 +1,199 @@
+"""Messages of a readings topic to columns: the format is told by the first byte, so formats may be mixed freely.
+
+JSON text never begins with 0x00 (Confluent's Avro framing) or 0xFF (an Arrow IPC stream); a header is not needed, and
+reading headers would cost more than decoding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
+
+from meterpipe.core.control import decode_control
+from meterpipe.core.deadletters import Reason, Reject
+from meterpipe.core.envelope_codec import decode_envelope
+from meterpipe.core.json_codec import JsonColumns, JsonDecoder
+from meterpipe.core.murmur2 import partition_of
+from meterpipe.core.readings import EMPTY, Key, KeyTable, Readings
+from meterpipe.spec.models import KeyRule, ReadingsFormat
+from meterpipe.spec.models import Readings as ReadingsSpec
+
+CONTENT_JSON = ("content-type", b"application/json")
+CONTENT_ENVELOPE = ("content-type", b"application/vnd.apache.arrow.stream")
+
+Admit = Callable[[Key], tuple[Reason, str] | None]
+"""Judges a key on first sight: None takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a batch of messages holds. `controls`: (index of the message, event time in UTC ms), in log order."""
+
+    readings: Readings
+    rejects: list[Reject] = field(default_factory=list)
+    controls: list[tuple[int, int]] = field(default_factory=list)
+
+
+def admit_any(key: Key) -> tuple[Reason, str] | None:
+    """Refuse only keys that name nothing."""
+    if key[0] and key[1] and key[2]:
+        return None
+    return Reason.MISSING_FIELD, "meter, metric and attribute must not be empty"
+
+
+def admit_in(partition: int, partitions: int, rule: KeyRule) -> Admit:
+    """Refuse, in addition, keys that belong in another partition by `rule`."""
+
+    def admit(key: Key) -> tuple[Reason, str] | None:
+        if refused := admit_any(key):
+            return refused
+        if rule is KeyRule.TRUSTED:
+            return None
+        text = key[0] if rule is KeyRule.METER else "/".join(key)
+        home = partition_of(text.encode(), partitions)
+        if home == partition:
+            return None
+        return Reason.WRONG_PARTITION, f"{text!r} belongs in partition {home}, found in {partition}"
+
+    return admit
+
+
+class Decoder:
+    """Decodes the messages of one pipeline's readings topic."""
+
+    def __init__(self, spec: ReadingsSpec | None = None) -> None:
+        spec = spec or ReadingsSpec()
+        self._json = JsonDecoder(spec.fields.model_dump(), spec.timezone)
+        self._accepts_json = ReadingsFormat.JSON in spec.formats
+        self._accepts_envelopes = ReadingsFormat.ENVELOPE in spec.formats
+
+    def decode(self, values: Sequence[bytes | None], keys: KeyTable, admit: Admit = admit_any) -> Decoded:
+        """The readings in `values` (one entry a message, log order). New keys are added to `keys` if admitted."""
+        by_format = _sort_by_first_byte(values)
+        if by_format is None:  # the common case: nothing but JSON objects
+            if self._accepts_json:
+                return self._settle(self._decode_json(values, np.arange(len(values), dtype=np.int32), keys, admit))
+            by_format = {"json": list(range(len(values)))}
+        parts = [
+            Decoded(EMPTY, [Reject(index, Reason.EMPTY, "the message has no value")])
+            for index in by_format.get("empty", ())
+        ]
+        if chosen := by_format.get("json"):
+            if self._accepts_json:
+                indices = np.array(chosen, np.int32)
+                parts.append(self._decode_json([values[i] for i in chosen], indices, keys, admit))
+            else:
+                parts += _unaccepted(chosen, "JSON")
+        for index in by_format.get("envelope", ()):
+            value = values[index]
+            if self._accepts_envelopes and value is not None:
+                parts.append(_intern_envelope(value, index, keys, admit))
+            else:
+                parts += _unaccepted([index], "envelopes")
+        parts += _unaccepted(by_format.get("avro", ()), "Avro")
+        return self._settle(_merge(parts))
+
+    def _decode_json(
+        self, values: Sequence[bytes | None], indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
+    ) -> Decoded:
+        present: Sequence[bytes] = values  # type: ignore[assignment]  # empties were sorted out
+        columns, rejects = self._json.decode(present, indices)
+        readings, refused = _intern_json(columns, keys, admit)
+        controls = []
+        for reject in [r for r in rejects if r.reason in (Reason.MISSING_FIELD, Reason.WRONG_TYPE)]:
+            at = int(np.searchsorted(indices, reject.message))
+            if control := decode_control(present[at]):
+                controls.append((reject.message, control.event_time))
+                rejects.remove(reject)
+        return Decoded(readings, rejects + refused, controls)
+
+    @staticmethod
+    def _settle(decoded: Decoded) -> Decoded:
+        decoded.rejects.sort(key=lambda r: r.message)
+        decoded.controls.sort()
+        return decoded
+
+
+def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]] | None:
+    """Indices by format; None if every value starts as a JSON object (told by two C-level passes)."""
+    if all(values):
+        firsts = {value[0] for value in values}  # type: ignore[index]
+        if firsts == {0x7B}:
+            return None
+    found: dict[str, list[int]] = {}
+    for index, value in enumerate(values):
+        if not value:
+            name = "empty"
+        elif value[0] == 0xFF:
+            name = "envelope"
+        elif value[0] == 0x00:
+            name = "avro"
+        else:
+            name = "json"
+        found.setdefault(name, []).append(index)
+    return found
+
+
+def _unaccepted(indices: Sequence[int], what: str) -> list[Decoded]:
+    detail = f"the pipeline does not accept {what} (readings.formats)"
+    return [Decoded(EMPTY, [Reject(i, Reason.UNKNOWN_FORMAT, detail) for i in indices])] if indices else []
+
+
+def _intern_json(columns: JsonColumns, keys: KeyTable, admit: Admit) -> tuple[Readings, list[Reject]]:
+    count = len(columns.ts)
+    ids = np.fromiter(map(keys.ids.get, columns.keys, repeat(-1)), np.int32, count)
+    refused: list[Reject] = []
+    for at in np.flatnonzero(ids < 0).tolist():  # new keys, and refused ones: few
+        key = columns.keys[at]
+        if (known := keys.ids.get(key)) is not None:
+            ids[at] = known
+        elif why := admit(key):
+            refused.append(Reject(int(columns.message[at]), *why))
+        else:
+            ids[at] = keys.add(key)
+    readings = Readings(
+        key=ids,
+        ts=columns.ts,
+        value=columns.value,
+        interval_s=columns.interval_s,
+        quality=columns.quality,
+        revision=columns.revision,
+        message=columns.message,
+        row=np.zeros(count, np.int32),
+    )
+    return (readings.take(ids >= 0) if refused else readings), refused
+
+
+def _intern_envelope(value: bytes, index: int, keys: KeyTable, admit: Admit) -> Decoded:
+    columns, rejects = decode_envelope(value, index)
+    if columns is None:
+        return Decoded(EMPTY, rejects)
+    table = np.empty(len(columns.keys), np.int32)
+    for code, key in enumerate(columns.keys):
+        known = keys.ids.get(key)
+        if known is None and (why := admit(key)):
+            rows = columns.row[columns.codes == code]
+            rejects.append(Reject(index, *why, rows=tuple(rows.tolist())))
+            known = -1
+        table[code] = keys.add(key) if known is None else known
+    readings = Readings(
+        key=table[columns.codes],
+        ts=columns.ts,
+        value=columns.value,
+        interval_s=columns.interval_s,
+        quality=columns.quality,
+        revision=columns.revision,
+        message=np.full(len(columns.codes), index, np.int32),
+        row=columns.row,
+    )
+    return Decoded(readings.take(readings.key >= 0) if (table < 0).any() else readings, rejects)
+
+
+def _merge(parts: list[Decoded]) -> Decoded:
+    """The parts as one, readings in log order."""
+    readings = Readings.concat([p.readings for p in parts])
+    if len(parts) > 1 and len(readings) and (np.diff(readings.message) < 0).any():
+        readings = readings.take(np.argsort(readings.message, kind="stable"))
+    return Decoded(readings, [r for p in parts for r in p.rejects], [c for p in parts for c in p.controls])
