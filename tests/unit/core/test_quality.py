@@ -1,5 +1,4 @@
 import numpy as np
-
 from meterpipe.core.quality import RANKS, Quality, rank_of
 
 
