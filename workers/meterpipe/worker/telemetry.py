@@ -1,6 +1,8 @@
 """What workers tell of themselves: every metric's one home, and the port they tell it to."""
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from typing import Protocol
@@ -51,33 +53,67 @@ class Metric(StrEnum):
     WRITE_SECONDS = "meterpipe_write_seconds", Kind.HISTOGRAM, "Seconds one write took until its acknowledgement"
     RETRIES = "meterpipe_write_retries_total", Kind.COUNTER, "Writes tried again"
     RESTORE_SECONDS = "meterpipe_restore_seconds", Kind.GAUGE, "Seconds the last restore of state took"
+    INFO = "meterpipe_worker_info", Kind.GAUGE, "Always 1: which worker this is", ("pipeline", "worker", "version")
     OPEN_READINGS = "meterpipe_open_readings", Kind.GAUGE, "Readings held in open windows", ("partition",)
 
 
+class Waiting:
+    """How long a worker has waited for input: `with telemetry.waiting: messages = consumer.consume(...)`.
+
+    Only the time asleep counts: a client that hands over thousands of messages works while it does so, and that is
+    busy time. One thread uses it, not nested.
+    """
+
+    def __init__(
+        self, wall: Callable[[], float] = time.monotonic, working: Callable[[], float] = time.thread_time
+    ) -> None:
+        self.seconds = 0.0
+        self._wall, self._working = wall, working
+        self._since = 0.0
+
+    def __enter__(self) -> None:
+        self._since = self._wall() - self._working()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += max(0.0, self._wall() - self._working() - self._since)
+
+
 class Telemetry(Protocol):
-    """Where a worker's figures go. Called per batch, never per reading."""
+    """Where a worker's figures go. Called per batch, never per reading, from any thread.
+
+    A metric told with the wrong verb or labels is a ValueError.
+    """
+
+    @property
+    def waiting(self) -> Waiting:
+        """Enter it around waiting for input; all other time of a step counts as busy."""
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
-        """Add `amount` to a counter."""
+        """Add `amount`, which is not negative, to a counter."""
 
     def gauge(self, metric: Metric, value: float, **labels: str) -> None:
         """Set a gauge."""
 
     def gauge_from(self, metric: Metric, read: Callable[[], float], **labels: str) -> None:
-        """Have a gauge call `read` whenever it is asked for."""
+        """Have a gauge call `read`, from another thread, whenever it is asked for; NaN if it fails."""
 
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Add one observation to a histogram."""
 
     def forget(self, metric: Metric, **labels: str) -> None:
-        """Drop a labelled series, e.g. of a partition that was revoked."""
+        """Drop a labelled series, e.g. of a partition that was revoked; nothing if there is none."""
 
-    def span(self, name: str, **attributes: str | int | float) -> AbstractContextManager[object]:
-        """A trace span around one batch."""
+    def span(
+        self, name: str, links: Sequence[str] = (), **attributes: str | int | float
+    ) -> AbstractContextManager[object]:
+        """A trace span around one batch; `links` are W3C `traceparent` values of what the batch was made from."""
 
 
 class Silent:
     """Telemetry that goes nowhere: for pure tests and benchmarks of a part."""
+
+    def __init__(self) -> None:
+        self.waiting = Waiting()
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Nothing."""
@@ -94,6 +130,77 @@ class Silent:
     def forget(self, metric: Metric, **labels: str) -> None:
         """Nothing."""
 
-    def span(self, name: str, **attributes: str | int | float) -> AbstractContextManager[object]:
+    def span(
+        self, name: str, links: Sequence[str] = (), **attributes: str | int | float
+    ) -> AbstractContextManager[object]:
         """Nothing."""
         return nullcontext()
+
+
+def checked(metric: Metric, kind: Kind, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """The label values in the metric's order. ValueError if it is of another kind or has other labels."""
+    if metric.kind is not kind:
+        raise ValueError(f"{metric} is a {metric.kind}, not a {kind}")
+    if labels.keys() != set(metric.labels):
+        raise ValueError(f"{metric} has the labels {list(metric.labels)}, got {sorted(labels)}")
+    return tuple(str(labels[name]) for name in metric.labels)
+
+
+class Memory:
+    """Telemetry kept in memory, for tests: what was told can be asked for."""
+
+    def __init__(self) -> None:
+        self.waiting = Waiting()
+        self.observations: dict[tuple[str, ...], list[float]] = {}
+        self.spans: list[tuple[str, tuple[str, ...], dict[str, str | int | float]]] = []
+        self._values: dict[tuple[str, ...], float | Callable[[], float]] = {}
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Add."""
+        if amount < 0:
+            raise ValueError(f"{metric} only grows, got {amount}")
+        key = (metric, *checked(metric, Kind.COUNTER, labels))
+        self._values[key] = self.value(metric, **labels) + amount
+
+    def gauge(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set."""
+        self._values[(metric, *checked(metric, Kind.GAUGE, labels))] = value
+
+    def gauge_from(self, metric: Metric, read: Callable[[], float], **labels: str) -> None:
+        """Ask `read` from now on."""
+        self._values[(metric, *checked(metric, Kind.GAUGE, labels))] = read
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Keep the observation."""
+        self.observations.setdefault((metric, *checked(metric, Kind.HISTOGRAM, labels)), []).append(value)
+
+    def forget(self, metric: Metric, **labels: str) -> None:
+        """Drop the series."""
+        key = (metric, *checked(metric, metric.kind, labels))
+        self._values.pop(key, None)
+        self.observations.pop(key, None)
+
+    def span(
+        self, name: str, links: Sequence[str] = (), **attributes: str | int | float
+    ) -> AbstractContextManager[object]:
+        """Note the span."""
+        self.spans.append((name, tuple(links), attributes))
+        return nullcontext()
+
+    def value(self, metric: Metric, **labels: str) -> float:
+        """What a counter or gauge stands at; 0 if it was never told."""
+        value = self._values.get((metric, *checked(metric, metric.kind, labels)), 0.0)
+        return read_or_nan(value) if callable(value) else value
+
+    def has(self, metric: Metric, **labels: str) -> bool:
+        """Whether the series exists."""
+        key = (metric, *checked(metric, metric.kind, labels))
+        return key in self._values or key in self.observations
+
+
+def read_or_nan(read: Callable[[], float]) -> float:
+    """What `read` says. A gauge of a thing that is just going away must not break the others: NaN if it fails."""
+    try:
+        return float(read())
+    except Exception:
+        return math.nan
