@@ -1,0 +1,7 @@
+"""`python -m cluster` in the folder above."""
+
+import sys
+
+from cluster.cli import main
+
+sys.exit(main())

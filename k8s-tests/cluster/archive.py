@@ -1,0 +1,177 @@
+"""Container images as docker-archive files, written without an engine: layers are tar files, the rest is JSON.
+
+The same input gives the same bytes: owners are root, times are zero, names are sorted.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from cluster.errors import ClusterError
+from cluster.store import files_below
+
+EPOCH = "1970-01-01T00:00:00Z"
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or a folder with all below it, to be put at ``target``; without a source, an empty folder for anyone."""
+
+    target: str
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """How a container of the image starts; ``env`` holds KEY=VALUE words."""
+
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    user: str = ""
+    workdir: str = ""
+
+
+@dataclass(frozen=True)
+class Image:
+    """Layers, lowest first, and how a container starts."""
+
+    layers: Sequence[Path]
+    config: ImageConfig = field(default_factory=ImageConfig)
+
+
+def pack(entries: Iterable[Entry], out: Path) -> None:
+    """Write one layer: a tar of the entries."""
+    with tarfile.open(out, "w", format=tarfile.PAX_FORMAT) as tar:
+        known: set[str] = set()
+        for entry in entries:
+            _add_entry(tar, entry, known)
+
+
+def write(image: Image, reference: str, out: Path) -> None:
+    """Write a docker-archive with one image in it, named ``reference``."""
+    digests = [_sha256(layer) for layer in image.layers]
+    config = json.dumps(config_json(image.config, digests), sort_keys=True).encode()
+    config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+    names = [f"{digest}/layer.tar" for digest in digests]
+    manifest = [{"Config": config_name, "RepoTags": [reference], "Layers": names}]
+    with tarfile.open(out, "w") as tar:
+        for name, layer in dict(zip(names, image.layers, strict=True)).items():
+            with layer.open("rb") as file:
+                _add(tar, name, file, layer.stat().st_size)
+        for name, data in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
+            _add(tar, name, io.BytesIO(data), len(data))
+
+
+def read(archive: Path, folder: Path) -> Image:
+    """Unpack a docker-archive's first image: its layers go to ``folder``."""
+    try:
+        with tarfile.open(archive) as tar:
+            manifest = json.load(_member(tar, "manifest.json"))[0]
+            config = json.load(_member(tar, manifest["Config"]))["config"]
+            layers = []
+            for number, name in enumerate(manifest["Layers"]):
+                layers.append(folder / f"{number}.tar")
+                with layers[-1].open("wb") as out:
+                    shutil.copyfileobj(_member(tar, name), out)
+    except (tarfile.TarError, KeyError, OSError) as error:
+        raise ClusterError(f"{archive} is no docker-archive: {error}", "`cluster make-image` writes one") from error
+    return Image(
+        layers,
+        ImageConfig(
+            tuple(config.get("Entrypoint") or ()),
+            tuple(config.get("Cmd") or ()),
+            tuple(word for word in config.get("Env") or () if word != PATH),
+            config.get("User", ""),
+            config.get("WorkingDir", ""),
+        ),
+    )
+
+
+def config_json(config: ImageConfig, digests: Sequence[str]) -> dict[str, Any]:
+    """Return the image's configuration object; ``digests`` are the layers' sha256, lowest first."""
+    start: dict[str, Any] = {"Env": list(config.env)}
+    if not any(word.startswith("PATH=") for word in config.env):
+        start["Env"].insert(0, PATH)
+    if config.entrypoint:
+        start["Entrypoint"] = list(config.entrypoint)
+    if config.command:
+        start["Cmd"] = list(config.command)
+    if config.user:
+        start["User"] = config.user
+    if config.workdir:
+        start["WorkingDir"] = config.workdir
+    return {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": EPOCH,
+        "config": start,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}" for digest in digests]},
+        "history": [{"created": EPOCH} for _ in digests],
+    }
+
+
+def parse_entry(text: str) -> Entry:
+    """Read SOURCE:TARGET, the form of --add."""
+    source, colon, target = text.rpartition(":")
+    if not (source and colon and target.strip("/")):
+        raise ClusterError(f"--add {text!r} is not SOURCE:TARGET", "like --add ./site:/srv/site")
+    if not Path(source).exists():
+        raise ClusterError(f"--add {text!r}: {source} does not exist")
+    return Entry(target, Path(source))
+
+
+def _add_entry(tar: tarfile.TarFile, entry: Entry, known: set[str]) -> None:
+    target = entry.target.strip("/")
+    parents = target.split("/")
+    _add_folders(tar, ["/".join(parents[:depth]) for depth in range(1, len(parents))], known, 0o755)
+    if entry.source is None:
+        _add_folders(tar, [target], known, 0o777)
+        return
+    source = entry.source.resolve()
+    for path in files_below(source):
+        place = PurePosixPath(target, path.relative_to(source))
+        above = [str(p) for p in reversed(place.parents) if p.is_relative_to(target)]
+        _add_folders(tar, above, known, 0o755)
+        tar.add(path, arcname=str(place), filter=_plain)
+
+
+def _add_folders(tar: tarfile.TarFile, names: Iterable[str], known: set[str], mode: int) -> None:
+    for name in names:
+        if name not in known:
+            known.add(name)
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = tarfile.DIRTYPE, mode
+            tar.addfile(info)
+
+
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = info.mtime = 0
+    info.uname = info.gname = ""
+    info.mode = 0o755 if info.mode & 0o100 else 0o644
+    return info
+
+
+def _add(tar: tarfile.TarFile, name: str, data: IO[bytes], size: int) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    tar.addfile(info, data)
+
+
+def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    member = tar.extractfile(name)
+    if member is None:
+        raise KeyError(name)
+    return member
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

