@@ -1,12 +1,12 @@
 """Results of windows as columns, and their two forms on the wire."""
 
 from dataclasses import dataclass, fields
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from meterpipe.core.columns import Columns
 from meterpipe.core.readings import KeyTable, dictionary
 
 AGGREGATE_SCHEMA = pa.schema(
@@ -30,8 +30,8 @@ MAX_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregates:
-    """n windows of one size, each column of shape (n,), sorted by (start, key)."""
+class Aggregates(Columns):
+    """n windows of one size, sorted by (start, key)."""
 
     key: npt.NDArray[np.int32]
     start: npt.NDArray[np.int64]
@@ -42,27 +42,8 @@ class Aggregates:
     first: npt.NDArray[np.float64]
     last: npt.NDArray[np.float64]
 
-    def __len__(self) -> int:
-        return len(self.key)
 
-    def take(self, where: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> Self:
-        """The windows selected by a mask, positions or a slice."""
-        return type(self)(*(getattr(self, f.name)[where] for f in fields(self)))
-
-    @classmethod
-    def concat(cls, parts: list["Aggregates"]) -> "Aggregates":
-        """One batch of many, in order."""
-        parts = [p for p in parts if len(p)]
-        if not parts:
-            return NONE
-        if len(parts) == 1:
-            return parts[0]
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
-
-
-NONE = Aggregates(
-    np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), *(np.empty(0, np.float64) for _ in range(5))
-)
+NONE = Aggregates.of_dtypes(np.int32, np.int64, np.int64, *[np.float64] * 5)
 
 
 def to_arrow(rows: Aggregates, keys: KeyTable, window: int) -> pa.RecordBatch:

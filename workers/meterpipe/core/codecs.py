@@ -193,7 +193,7 @@ def _intern_envelope(value: bytes, index: int, keys: KeyTable, admit: Admit) -> 
 
 def _merge(parts: list[Decoded]) -> Decoded:
     """The parts as one, readings in log order."""
-    readings = Readings.concat([p.readings for p in parts])
+    readings = Readings.concat([EMPTY, *(p.readings for p in parts)])
     if len(parts) > 1 and len(readings) and (np.diff(readings.message) < 0).any():
         readings = readings.take(np.argsort(readings.message, kind="stable"))
     return Decoded(readings, [r for p in parts for r in p.rejects], [c for p in parts for c in p.controls])

@@ -7,12 +7,13 @@ Two forms of the same thing:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from meterpipe.core.columns import Columns
 
 READING_SCHEMA = pa.schema(
     [
@@ -32,11 +33,11 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Readings:
-    """n readings, each column of shape (n,).
+class Readings(Columns):
+    """n readings. Order of the rows is the order of the log.
 
     `message` and `row` tell where a reading came from: the index of its message in the consumed batch, and its index in
-    that message. Order of the rows is the order of the log.
+    that message.
     """
 
     key: npt.NDArray[np.int32]
@@ -48,34 +49,22 @@ class Readings:
     message: npt.NDArray[np.int32]
     row: npt.NDArray[np.int32]
 
-    def __len__(self) -> int:
-        return len(self.key)
 
-    def take(self, where: npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice) -> Self:
-        """The readings selected by a mask, positions or a slice."""
-        return type(self)(*(getattr(self, f.name)[where] for f in fields(self)))
-
-    @classmethod
-    def concat(cls, parts: Iterable["Readings"]) -> "Readings":
-        """One batch of many, in order."""
-        parts = [p for p in parts if len(p)]
-        if not parts:
-            return EMPTY
-        if len(parts) == 1:
-            return parts[0]
-        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+EMPTY = Readings.of_dtypes(np.int32, np.int64, np.float64, np.int32, np.uint8, np.uint16, np.int32, np.int32)
 
 
-EMPTY = Readings(
-    np.empty(0, np.int32),
-    np.empty(0, np.int64),
-    np.empty(0, np.float64),
-    np.empty(0, np.int32),
-    np.empty(0, np.uint8),
-    np.empty(0, np.uint16),
-    np.empty(0, np.int32),
-    np.empty(0, np.int32),
-)
+@dataclass(frozen=True, slots=True)
+class Samples(Columns):
+    """What windows keep of readings, in log order."""
+
+    key: npt.NDArray[np.int32]
+    ts: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float64]
+    quality: npt.NDArray[np.uint8]
+    revision: npt.NDArray[np.uint16]
+
+
+NO_SAMPLES = Samples.of_dtypes(np.int32, np.int64, np.float64, np.uint8, np.uint16)
 
 
 class KeyTable:

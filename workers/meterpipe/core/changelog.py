@@ -1,0 +1,143 @@
+"""The aggregator's state as records of a compacted topic, and back.
+
+A snapshot is the whole state of a partition, cut into records `snap/<chunk>`. After it, each commit adds what it took
+in as records `delta/<n>`, n beginning at 0 again with each snapshot, so that compaction bounds the topic. Every record
+carries the snapshot's epoch: records of an older epoch are left-overs and ignored. Restoring is loading the snapshot
+and taking in the deltas again; their results have been put out by the transactions that wrote them.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from meterpipe.core.aggregates import Aggregates
+from meterpipe.core.balance import Balance
+from meterpipe.core.readings import Key, Samples
+
+CHUNK_BYTES = 800_000
+"""Of a snapshot in one record; brokers take 1 MB by default."""
+DELTA_ROWS = 30_000
+"""Samples in one delta record: at most 24 bytes each."""
+
+Record = tuple[str, bytes]
+Column = tuple[str, bytes]
+"""numpy type string and the bytes"""
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """How far a partition had come at a commit."""
+
+    topic_id: str  # a recreated topic has another
+    next_offset: int
+    watermark: int
+    balance: Balance
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True):
+    """What one commit took in (or a part of it: the mark is the commit's in each)."""
+
+    epoch: int
+    mark: Mark
+    keys: list[Key]
+    samples: list[Column]
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """The whole state of a partition."""
+
+    epoch: int
+    mark: Mark
+    sizes_ms: list[int]
+    keys: list[Key]
+    samples: list[Column]
+    rows: list[list[Column]]
+
+
+class CorruptChangelogError(Exception):
+    """The changelog of a partition does not hold one whole state. It has no way on but a rebuild from the readings."""
+
+
+def pack(columns: Samples | Aggregates) -> list[Column]:
+    """The columns' bytes, in the order of the fields."""
+    values = [getattr(columns, name) for name in columns.__dataclass_fields__]
+    return [(column.dtype.str, np.ascontiguousarray(column).tobytes()) for column in values]
+
+
+def unpack_samples(columns: list[Column]) -> Samples:
+    """What `pack` made of samples."""
+    return Samples(*_arrays(columns))
+
+
+def unpack_aggregates(columns: list[Column]) -> Aggregates:
+    """What `pack` made of aggregates."""
+    return Aggregates(*_arrays(columns))
+
+
+def _arrays(columns: list[Column]) -> list[Any]:
+    return [np.frombuffer(data, np.dtype(kind)) for kind, data in columns]
+
+
+def encode_deltas(epoch: int, first: int, mark: Mark, keys: list[Key], samples: Samples) -> list[Record]:
+    """Records of one commit, numbered from `first`; at least one, as the mark moves even when no sample came."""
+    cuts = range(0, max(1, len(samples)), DELTA_ROWS)
+    encode = msgspec.msgpack.Encoder().encode
+    return [
+        (
+            f"delta/{first + n}",
+            encode(Delta(epoch, mark, keys if n == 0 else [], pack(samples.take(slice(cut, cut + DELTA_ROWS))))),
+        )
+        for n, cut in enumerate(cuts)
+    ]
+
+
+_PIECE = struct.Struct(">qii")  # epoch, piece, pieces
+
+
+def encode_snapshot(snapshot: Snapshot) -> list[Record]:
+    """Records of a snapshot."""
+    data = msgspec.msgpack.encode(snapshot)
+    pieces = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
+    return [(f"snap/{n}", _PIECE.pack(snapshot.epoch, n, len(pieces)) + piece) for n, piece in enumerate(pieces)]
+
+
+def decode(records: Iterable[tuple[str, bytes | None]]) -> tuple[Snapshot, list[Delta]] | None:
+    """The newest snapshot and its deltas in order, or None if there is no state.
+
+    `records`: (key, value) in log order; of equal keys the last counts, as compaction has it.
+
+    Raises CorruptChangelogError.
+    """
+    latest = {key: value for key, value in records if value is not None}
+    pieces = {key: value for key, value in latest.items() if key.startswith("snap/")}
+    if not pieces:
+        if latest:
+            raise CorruptChangelogError("deltas without a snapshot")
+        return None
+    epoch = max(_PIECE.unpack_from(value)[0] for value in pieces.values())
+    data, expected = [], None
+    for n in range(len(pieces)):
+        value = pieces.get(f"snap/{n}")
+        if value is None or _PIECE.unpack_from(value)[0] != epoch:
+            break
+        expected = _PIECE.unpack_from(value)[2]
+        data.append(value[_PIECE.size :])
+        if len(data) == expected:
+            break
+    if len(data) != expected:
+        raise CorruptChangelogError(f"snapshot {epoch} has {len(data)} of {expected} pieces")
+    snapshot = msgspec.msgpack.decode(b"".join(data), type=Snapshot)
+    return snapshot, _deltas(latest, epoch)
+
+
+def _deltas(latest: dict[str, bytes], epoch: int) -> list[Delta]:
+    decoder = msgspec.msgpack.Decoder(Delta)
+    deltas: list[Delta] = []
+    while (value := latest.get(f"delta/{len(deltas)}")) is not None:
+        delta = decoder.decode(value)
+        if delta.epoch != epoch:
+            break
+        deltas.append(delta)
+    return deltas
