@@ -177,6 +177,8 @@ class Memory:
     def forget(self, metric: Metric, **labels: str) -> None:
         """Drop the series."""
         key = (metric, *checked(metric, metric.kind, labels))
+        if not metric.labels:
+            raise ValueError(f"{metric} has no labels: it is one series that always exists")
         self._values.pop(key, None)
         self.observations.pop(key, None)
 
