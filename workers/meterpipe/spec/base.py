@@ -1,7 +1,13 @@
-"""The base of every model of the specification."""
+"""The base of every model of the specification, and how its rules are stated: once in Python, once in CEL."""
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+RULES = "x-kubernetes-validations"
 
 
 class Model(BaseModel):
@@ -10,3 +16,35 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, use_enum_values=False
     )
+
+
+class Refusal(NamedTuple):
+    """One thing wrong: where (below the model or field that looks), with what, and why."""
+
+    at: tuple[str | int, ...]
+    value: object
+    reason: str
+
+
+def refuse(refusals: Iterable[Refusal]) -> None:
+    """Raise if there is any refusal. For validators: each error names its exact field and none hides another."""
+    details = [
+        InitErrorDetails(
+            type=PydanticCustomError("rule", "{reason}", {"reason": refusal.reason}),
+            loc=refusal.at,
+            input=refusal.value,
+        )
+        for refusal in refusals
+    ]
+    if details:
+        raise ValidationError.from_exception_data("rule", details)
+
+
+def rule(cel: str, message: str, field_path: str | None = None) -> dict[str, Any]:
+    """A CEL rule for the API server: the twin of a validator in Python. `self` is what it is attached to."""
+    return {"rule": cel, "message": message} | ({"fieldPath": field_path} if field_path else {})
+
+
+def rules(*stated: dict[str, Any]) -> dict[str, Any]:
+    """The `json_schema_extra` that attaches rules to a field or model."""
+    return {RULES: list(stated)}

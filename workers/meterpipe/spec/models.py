@@ -3,19 +3,33 @@
 All durations are whole seconds. Text beside a field is what `meterpipe explain` and `kubectl explain` show.
 """
 
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from meterpipe.spec.base import Model
+from meterpipe.spec.base import Model, Refusal, refuse, rule, rules
 
 API_GROUP = "meterpipe.io"
 API_VERSION = f"{API_GROUP}/v1alpha1"
 DAY = 86_400
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+Label = Annotated[str, Field(max_length=63)]
+Text = Annotated[str, Field(max_length=262_144)]
+Host = Annotated[str, Field(min_length=1, max_length=253)]
 TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
+
+
+def is_zone(name: str) -> bool:
+    """Whether `name` is an IANA time zone."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
 
 
 class Topic(Model):
@@ -24,9 +38,26 @@ class Topic(Model):
     name: TopicName | None = Field(
         None, description="An existing topic to use. Default: <namespace>-<pipeline>-<role>."
     )
-    partitions: int = Field(4, ge=1, le=1000, description="Number of partitions. Immutable: changing it moves keys.")
-    retention: int = Field(7 * DAY, ge=-1, description="Seconds a record is kept; -1 keeps it for ever.")
+    partitions: int = Field(
+        4,
+        ge=1,
+        le=1000,
+        description="Number of partitions. Immutable: changing it moves keys.",
+        json_schema_extra=rules(rule("self == oldSelf", "partitions cannot change: meters would change partition")),
+    )
+    retention: int = Field(
+        7 * DAY,
+        ge=-1,
+        description="Seconds a record is kept; -1 keeps it for ever.",
+        json_schema_extra=rules(rule("self != 0", "retention is -1 or at least 1 second")),
+    )
     replicas: int = Field(1, ge=1, le=9, description="Replication factor.")
+
+    @field_validator("retention")
+    @classmethod
+    def _not_zero(cls, retention: int) -> int:
+        refuse([Refusal((), 0, "must be -1 or at least 1 second")] if retention == 0 else [])
+        return retention
 
 
 class Topics(Model):
@@ -46,18 +77,47 @@ class Strimzi(Model):
 class KafkaAuth(Model):
     """How clients prove who they are. Secrets are given as files (mounted or local), never inline."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("has(self.secretName)", "secretName is required"),
+            rule("has(self.username) != (self.mechanism == 'TLS')", "username is for SASL, and required there"),
+        )
+    )
+
     mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "TLS"] = Field(description="SASL mechanism, or mTLS.")
     username: str | None = Field(None, max_length=253, description="SASL user name.")
     secret_name: Name | None = Field(
         None, description="Secret with password, or user.crt and user.key; ca.crt to trust the brokers."
     )
 
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        found = []
+        if self.secret_name is None:
+            found.append(Refusal(("secretName",), None, f"is required with mechanism {self.mechanism}"))
+        if self.mechanism == "TLS" and self.username is not None:
+            found.append(Refusal(("username",), self.username, "is for SASL; with TLS the certificate names the user"))
+        if self.mechanism != "TLS" and self.username is None:
+            found.append(Refusal(("username",), None, f"is required with mechanism {self.mechanism}"))
+        refuse(found)
+        return self
+
 
 class Kafka(Model):
     """Which Kafka, and the topics on it."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("!(has(self.bootstrapServers) && has(self.strimzi))", "give bootstrapServers or strimzi, not both"),
+            rule("!(has(self.auth) && has(self.strimzi))", "auth is for bootstrapServers; strimzi brings its own"),
+        )
+    )
+
     bootstrap_servers: str | None = Field(
-        None, min_length=3, max_length=2000, description="host:port, comma separated. Exactly one of this and strimzi."
+        None,
+        min_length=3,
+        max_length=2000,
+        description="host:port, comma separated. This or strimzi; on a laptop neither.",
     )
     tls: bool = Field(False, description="Encrypt the connections to bootstrapServers.")
     auth: KafkaAuth | None = Field(None, description="Client authentication for bootstrapServers.")
@@ -66,8 +126,12 @@ class Kafka(Model):
 
     @model_validator(mode="after")
     def _one_way_to_reach_it(self) -> Self:
-        if self.bootstrap_servers and self.strimzi:
-            raise ValueError("give bootstrapServers or strimzi, not both")
+        found = []
+        if self.bootstrap_servers is not None and self.strimzi is not None:
+            found.append(Refusal(("strimzi",), self.strimzi.cluster, "give bootstrapServers or strimzi, not both"))
+        if self.auth is not None and self.strimzi is not None:
+            found.append(Refusal(("auth",), self.auth.mechanism, "is for bootstrapServers; strimzi brings its own"))
+        refuse(found)
         return self
 
 
@@ -89,6 +153,17 @@ class KeyRule(StrEnum):
 class FieldNames(Model):
     """Names of the JSON fields of a reading."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "[self.meter, self.metric, self.attribute, self.timestamp, self.value, self.interval, self.quality,"
+                " self.revision].all(a, [self.meter, self.metric, self.attribute, self.timestamp, self.value,"
+                " self.interval, self.quality, self.revision].exists_one(b, a == b))",
+                "two fields cannot have one name",
+            )
+        )
+    )
+
     meter: str = Field("gateway", min_length=1, max_length=100, description="Meter, gateway or household id.")
     metric: str = Field("metricType", min_length=1, max_length=100, description="ELECTRICITY, WATER, GAS, HEAT …")
     attribute: str = Field("metricAttribute", min_length=1, max_length=100, description="ACTIVE_POWER, SUMMATION …")
@@ -98,12 +173,27 @@ class FieldNames(Model):
     quality: str = Field("quality", min_length=1, max_length=100, description="Bit mask, 0 to 255.")
     revision: str = Field("revision", min_length=1, max_length=100, description="Higher replaces lower, 0 to 65535.")
 
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        owner: dict[str, str] = {}
+        found = []
+        for field, name in self:
+            if name in owner:
+                found.append(Refusal((field,), name, f"is already the name of '{owner[name]}'"))
+            owner.setdefault(name, field)
+        refuse(found)
+        return self
+
 
 class Readings(Model):
     """How messages become readings."""
 
     formats: tuple[ReadingsFormat, ...] = Field(
-        (ReadingsFormat.JSON, ReadingsFormat.ENVELOPE), min_length=1, max_length=3, description="Accepted formats."
+        (ReadingsFormat.JSON, ReadingsFormat.ENVELOPE),
+        min_length=1,
+        max_length=3,
+        description="Accepted formats.",
+        json_schema_extra=rules(rule("self.all(a, self.exists_one(b, a == b))", "a format cannot be listed twice")),
     )
     fields: FieldNames = Field(FieldNames(), description="Names of the JSON fields.")
     timezone: str | None = Field(
@@ -114,8 +204,25 @@ class Readings(Model):
     )
     key: KeyRule = Field(
         KeyRule.METER,
-        description="What decides the partition: murmur2 of the meter, of meter/metric/attribute, or nothing known.",
+        description="What decides the partition: murmur2 of the meter, of meter/metric/attribute, or nothing known."
+        " Immutable.",
+        json_schema_extra=rules(rule("self == oldSelf", "key cannot change: meters would change partition")),
     )
+
+    @field_validator("formats")
+    @classmethod
+    def _listed_once(cls, formats: tuple[ReadingsFormat, ...]) -> tuple[ReadingsFormat, ...]:
+        refuse(Refusal((i,), one, "is listed twice") for i, one in enumerate(formats) if one in formats[:i])
+        return formats
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, zone: str | None) -> str | None:
+        if zone is not None and not is_zone(zone):
+            near = get_close_matches(zone, available_timezones(), n=1)
+            way_out = f"did you mean {near[0]}?" if near else "e.g. Europe/Paris"
+            refuse([Refusal((), zone, f"is no IANA time zone; {way_out}")])
+        return zone
 
 
 class Lateness(StrEnum):
@@ -153,6 +260,11 @@ class Aggregator(Scaled):
         min_length=1,
         max_length=8,
         description="Window sizes in seconds, ascending. Each divides a day and is a multiple of the smallest.",
+        json_schema_extra=rules(
+            rule("self.isSorted() && self.all(a, self.exists_one(b, a == b))", "windows must ascend without repeats"),
+            rule("self.all(w, 86400 % w == 0)", "windows must divide a day (86400 s)"),
+            rule("self.all(w, w % self[0] == 0)", "windows must be multiples of the smallest"),
+        ),
     )
     grace: int = Field(300, ge=0, le=7 * DAY, description="Seconds a window waits for readings out of order.")
     lateness: Lateness = Field(Lateness.SMALLEST, description="Where lateness is decided.")
@@ -162,16 +274,19 @@ class Aggregator(Scaled):
     )
     commit_interval_ms: int = Field(1000, ge=50, le=60_000, description="Milliseconds between two transactions.")
 
-    @model_validator(mode="after")
-    def _windows_nest(self) -> Self:
-        if list(self.windows) != sorted(set(self.windows)):
-            raise ValueError(f"windows must ascend without repeats, got {list(self.windows)}")
-        for size in self.windows:
-            if DAY % size:
-                raise ValueError(f"windows must divide a day (86400 s), got {size}")
-            if size % self.windows[0]:
-                raise ValueError(f"windows must be multiples of the smallest ({self.windows[0]} s), got {size}")
-        return self
+    @field_validator("windows")
+    @classmethod
+    def _nest(cls, windows: tuple[int, ...]) -> tuple[int, ...]:
+        found = []
+        for i, size in enumerate(windows):
+            if i and size <= windows[i - 1]:
+                found.append(Refusal((i,), size, f"must be greater than the size before it ({windows[i - 1]} s)"))
+            elif DAY % size:
+                found.append(Refusal((i,), size, "must divide a day (86400 s)"))
+            elif size % windows[0]:
+                found.append(Refusal((i,), size, f"must be a multiple of the smallest window ({windows[0]} s)"))
+        refuse(found)
+        return windows
 
 
 class K8ssandra(Model):
@@ -188,28 +303,40 @@ class K8ssandra(Model):
 class Cassandra(Scaled):
     """The medium-term store, and the sink that fills it."""
 
-    contact_points: tuple[str, ...] | None = Field(
-        None, min_length=1, max_length=16, description="Hosts. Exactly one of this and k8ssandra."
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("!(has(self.contactPoints) && has(self.k8ssandra))", "give contactPoints or k8ssandra, not both")
+        )
+    )
+
+    contact_points: tuple[Host, ...] | None = Field(
+        None, min_length=1, max_length=16, description="Hosts. This or k8ssandra; on a laptop neither."
     )
     port: int = Field(9042, ge=1, le=65535, description="CQL port.")
     datacenter: str = Field("datacenter1", min_length=1, max_length=63, description="Local datacenter.")
     secret_name: Name | None = Field(None, description="Secret with username and password.")
-    k8ssandra: K8ssandra | None = Field(None, description="A Cassandra run by K8ssandra.")
+    k8ssandra: K8ssandra | None = Field(None, alias="k8ssandra", description="A Cassandra run by K8ssandra.")
     keyspace: str | None = Field(
         None, min_length=1, max_length=48, pattern=r"^[a-z][a-z0-9_]*$", description="Default: <namespace>_<pipeline>."
     )
     replication_factor: int = Field(1, ge=1, le=9, description="Copies of each row in the datacenter.")
     ttl: dict[str, Annotated[int, Field(ge=0)]] = Field(
-        {"60": 90 * DAY, "600": 365 * DAY, "3600": 0, "86400": 0},
+        {},
         max_length=8,
-        description="Seconds a row of the table of that window size is kept; 0 keeps it for ever.",
+        description="Seconds a row is kept, by window size; 0 keeps it for ever. Sizes not listed: 90 days below 10"
+        " minutes, a year below an hour, else for ever.",
     )
 
     @model_validator(mode="after")
     def _one_way_to_reach_it(self) -> Self:
-        if self.contact_points and self.k8ssandra:
-            raise ValueError("give contactPoints or k8ssandra, not both")
+        if self.contact_points is not None and self.k8ssandra is not None:
+            refuse([Refusal(("k8ssandra",), self.k8ssandra.cluster, "give contactPoints or k8ssandra, not both")])
         return self
+
+    def ttl_of(self, window: int) -> int:
+        """Seconds a row of this window size is kept; 0 is for ever."""
+        default = 90 * DAY if window < 600 else 365 * DAY if window < 3600 else 0
+        return self.ttl.get(str(window), default)
 
 
 class Flush(Model):
@@ -254,6 +381,16 @@ class DeletionPolicy(StrEnum):
 class Spec(Model):
     """A smart-metering pipeline."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.cassandra.ttl.all(k, self.aggregator.windows.exists(w, string(w) == k))",
+                "the keys of cassandra.ttl must be sizes of aggregator.windows",
+                ".cassandra.ttl",
+            )
+        )
+    )
+
     kafka: Kafka = Field(Kafka(), description="Kafka and its topics.")
     readings: Readings = Field(Readings(), description="How messages become readings.")
     aggregator: Aggregator = Field(Aggregator(), description="Windowed aggregates.")
@@ -263,14 +400,24 @@ class Spec(Model):
     deletion_policy: DeletionPolicy = Field(DeletionPolicy.RETAIN, description="What happens to the data on deletion.")
     paused: bool = Field(False, description="Stop all workers, keep everything else.")
 
+    @field_validator("cassandra")
+    @classmethod
+    def _ttl_of_windows(cls, cassandra: Cassandra, info: ValidationInfo) -> Cassandra:
+        aggregator = info.data.get("aggregator")
+        if isinstance(aggregator, Aggregator):
+            sizes = [str(size) for size in aggregator.windows]
+            reason = f"is not the size of a window of spec.aggregator.windows ({', '.join(sizes)})"
+            refuse(Refusal(("ttl", key), seconds, reason) for key, seconds in cassandra.ttl.items() if key not in sizes)
+        return cassandra
+
 
 class Metadata(Model):
     """Who the pipeline is."""
 
     name: Name = Field(description="Name of the pipeline.")
     namespace: Name = Field("local", description="Kubernetes namespace; `local` on a laptop.")
-    labels: dict[str, str] = Field({}, description="Labels.")
-    annotations: dict[str, str] = Field({}, description="Annotations.")
+    labels: dict[str, Label] = Field({}, max_length=256, description="Labels.")
+    annotations: dict[str, Text] = Field({}, max_length=256, description="Annotations.")
 
 
 class MeterPipeline(Model):
