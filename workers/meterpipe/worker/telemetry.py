@@ -52,8 +52,16 @@ class Metric(StrEnum):
     ROWS = "meterpipe_rows_written_total", Kind.COUNTER, "Rows made durable in the store or lake", ("table",)
     WRITE_SECONDS = "meterpipe_write_seconds", Kind.HISTOGRAM, "Seconds one write took until its acknowledgement"
     RETRIES = "meterpipe_write_retries_total", Kind.COUNTER, "Writes tried again"
+    LOST = "meterpipe_lost_messages_total", Kind.COUNTER, "Messages that expired in Kafka before they were read"
     RESTORE_SECONDS = "meterpipe_restore_seconds", Kind.GAUGE, "Seconds the last restore of state took"
     INFO = "meterpipe_worker_info", Kind.GAUGE, "Always 1: which worker this is", ("pipeline", "worker", "version")
+    BUFFERED = "meterpipe_buffered_readings", Kind.GAUGE, "Readings held until the next commit of the lake"
+    LAKE_GAP = (
+        "meterpipe_lake_gap_records",
+        Kind.GAUGE,
+        "Offsets deleted before they were archived; the partition waits for a decision",
+        ("partition",),
+    )
     OPEN_READINGS = "meterpipe_open_readings", Kind.GAUGE, "Readings held in open windows", ("partition",)
 
 

@@ -1,0 +1,127 @@
+"""The readings topic as the archiver sees it: who it is (a recreated topic is another one), and its messages."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from meterpipe.core.codecs import Decoder
+from meterpipe.core.lake_buffer import Buffer
+from meterpipe.core.readings import Readings
+from meterpipe.worker.telemetry import Waiting
+
+ASK_SECONDS = 5.0
+
+
+class TopicIdentity:
+    """Asks Kafka for the topic's UUID: at once, or in the background."""
+
+    def __init__(self, admin: AdminClient, topic: str) -> None:
+        self._admin = admin
+        self._topic = topic
+        self._cluster: str | None = None
+        self._asked: Future[Any] | None = None
+
+    def cluster(self) -> str:
+        """The cluster's id. Raises KafkaException if no broker answers."""
+        if self._cluster is None:
+            self._cluster = str(self._admin.list_topics(topic=self._topic, timeout=ASK_SECONDS).cluster_id)
+        return self._cluster
+
+    def now(self) -> str | None:
+        """The topic's UUID, None if there is no such topic. Raises KafkaException if no broker answers."""
+        return _uuid(self._request())
+
+    def ask(self) -> None:
+        """Begin to ask, without waiting."""
+        self._asked = self._request()
+
+    @property
+    def asking(self) -> bool:
+        """Whether a question is open."""
+        return self._asked is not None
+
+    def answer(self) -> tuple[str | None] | None:
+        """The answer to `ask`, in a tuple; None as long as there is none. A failed question is forgotten."""
+        if self._asked is None or not self._asked.done():
+            return None
+        asked, self._asked = self._asked, None
+        try:
+            return (_uuid(asked),)
+        except KafkaException:
+            return None
+
+    def _request(self) -> Future[Any]:
+        futures = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=ASK_SECONDS)
+        return futures[self._topic]
+
+
+def _uuid(answer: Future[Any]) -> str | None:
+    try:
+        return str(answer.result(ASK_SECONDS + 1).topic_id)
+    except KafkaException as problem:
+        if problem.args[0].code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+            return None
+        raise
+    except TimeoutError as problem:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from problem
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Messages as columns, each of shape (messages,), and the readings decoded from them."""
+
+    partition: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+    arrived: npt.NDArray[np.int64]
+    readings: Readings
+    errors: Sequence[tuple[int, KafkaError]]
+    """(partition, -1 if it concerns none; what the client reports)"""
+
+
+READINGS_A_TAKE = 100_000
+BYTES_A_TAKE = 8 * 1024 * 1024
+MESSAGES_A_TAKE = 20_000
+
+
+class Intake:
+    """Takes messages and decodes them, so many at a time that a step stays small whatever the messages hold."""
+
+    def __init__(self, consumer: Consumer, decoder: Decoder, waiting: Waiting) -> None:
+        self._consumer = consumer
+        self._decoder = decoder
+        self._waiting = waiting
+        self._appetite = 100
+
+    def take(self, buffer: Buffer, seconds: float) -> Taken | None:
+        """The next messages that `buffer` has not seen; None if there were none within `seconds`."""
+        with self._waiting:
+            messages = self._consumer.consume(self._appetite, seconds)
+        if not messages:
+            return None
+        errors = [(p if (p := m.partition()) is not None else -1, e) for m in messages if (e := m.error()) is not None]
+        if errors:
+            messages = [m for m in messages if m.error() is None]
+        partition = np.array([m.partition() for m in messages], np.int32)
+        offset = np.array([m.offset() for m in messages], np.int64)
+        wanted = buffer.wanted(partition, offset)
+        if wanted is not None:
+            messages = [messages[i] for i in np.flatnonzero(wanted).tolist()]
+            partition, offset = partition[wanted], offset[wanted]
+        arrived = np.array([m.timestamp()[1] for m in messages], np.int64)
+        values = [m.value() for m in messages]
+        readings = self._decoder.decode(values, buffer.keys).readings
+        self._adapt(messages, values, len(readings))
+        return Taken(partition, offset, arrived, readings, errors)
+
+    def _adapt(self, messages: Sequence[Message], values: Sequence[bytes | None], readings: int) -> None:
+        if not messages:
+            return
+        size = sum(len(v) for v in values if v) / len(messages)
+        by_readings = READINGS_A_TAKE / max(1.0, readings / len(messages))
+        self._appetite = max(1, int(min(MESSAGES_A_TAKE, by_readings, BYTES_A_TAKE / max(1.0, size))))
