@@ -60,19 +60,27 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """The wish to stop. `event` is set by the first signal; a second one, or one before the loop runs, ends at once."""
+    """The wish to stop. The first signal sets `event`; before the loop runs there is nothing to finish: it ends at once.
+
+    So does a second SIGINT, the impatient Ctrl-C. A SIGTERM after another signal is the same wish again: a terminal and
+    a supervisor may both send one.
+    """
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.looping = False
+        self._interrupted = False
 
     def on_signal(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle SIGTERM and SIGINT."""
         name = signal.Signals(number).name
-        if self.event.is_set() or not self.looping:
+        again = number == signal.SIGINT and self._interrupted
+        self._interrupted = self._interrupted or number == signal.SIGINT
+        if again or not self.looping:
             log.warning("%s: leaving at once", name)
             raise Stopped(name)
-        log.info("%s: finishing, committing, leaving", name)
+        if not self.event.is_set():
+            log.info("%s: finishing, committing, leaving", name)
         self.event.set()
 
 
