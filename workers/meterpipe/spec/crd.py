@@ -7,7 +7,7 @@ import yaml
 from meterpipe.spec.base import Model
 from meterpipe.spec.models import API_GROUP, API_VERSION, MeterPipeline, Spec
 from meterpipe.spec.status import Status
-from meterpipe.spec.structural import Schema, structural
+from meterpipe.spec.structural import Schema, filled, structural
 
 PLURAL = "meterpipelines"
 KIND = "MeterPipeline"
@@ -28,6 +28,7 @@ def bounded_schema(model: type[Model]) -> Schema:
 
 def openapi_schema() -> Schema:
     """Schema of the whole resource. Metadata is the API server's own."""
+    spec = bounded_schema(Spec)
     return {
         "description": " ".join((MeterPipeline.__doc__ or "").split()),
         "type": "object",
@@ -35,7 +36,7 @@ def openapi_schema() -> Schema:
             "apiVersion": {"type": "string", "description": f"Always {API_VERSION}."},
             "kind": {"type": "string", "description": f"Always {KIND}."},
             "metadata": {"type": "object"},
-            "spec": bounded_schema(Spec) | {"default": {}},
+            "spec": spec | {"default": filled(spec)},
             "status": bounded_schema(Status),
         },
     }

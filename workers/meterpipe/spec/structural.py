@@ -151,11 +151,10 @@ def _merged_objects(alternatives: Sequence[Schema], path: str) -> Schema:
 def _guard(one: Schema, properties: Schema, required: Sequence[str]) -> str:
     """CEL that is true if `self` is this alternative of the merged `properties`."""
     terms = [f"has(self.{name})" for name in one.get("required", ()) if name not in required]
-    terms += [
-        f"self.{name} in {_cel_list(field['enum'])}"
-        for name, field in one["properties"].items()
-        if "enum" in field and field["enum"] != properties[name]["enum"] and name in one.get("required", ())
-    ]
+    for name, field in one["properties"].items():
+        if "enum" in field and field["enum"] != properties[name]["enum"]:
+            narrowed = f"self.{name} in {_cel_list(field['enum'])}"
+            terms.append(narrowed if name in one.get("required", ()) else f"(!has(self.{name}) || {narrowed})")
     terms += [f"!has(self.{name})" for name in properties if name not in one["properties"]]
     return f"({' && '.join(terms) or 'true'})"
 
@@ -165,9 +164,14 @@ def _cel_list(values: Sequence[Any]) -> str:
 
 
 def _default(value: Any, schema: Schema) -> Any:
-    """The default without nulls; `{}` for an object whose fields' own defaults say the same."""
+    """The default without nulls; `{}` for an object whose fields' own defaults say the same.
+
+    An object with rules has it written out: the API server tries rules on a default before it fills in the fields'.
+    """
     pruned = _without_nulls(value)
-    return {} if "properties" in schema and pruned == filled(schema) else pruned
+    if "properties" in schema and RULES not in schema and pruned == filled(schema):
+        return {}
+    return pruned
 
 
 def filled(schema: Schema) -> dict[str, Any]:

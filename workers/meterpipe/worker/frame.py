@@ -60,7 +60,7 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """The wish to stop. The first signal sets `event`; before the loop runs there is nothing to finish: it ends at once.
+    """The wish to stop. The first signal sets `event`; before the loop runs nothing needs finishing: it ends at once.
 
     So does a second SIGINT, the impatient Ctrl-C. A SIGTERM after another signal is the same wish again: a terminal and
     a supervisor may both send one.
