@@ -1,4 +1,4 @@
-"""Where the lake lies on S3, how to get there, and how to remove it. Buckets are made in adapters.buckets."""
+"""Where the lake lies on S3 and how to get there; its bucket's life cycle."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,6 +96,40 @@ def new_client(connection: LakeConnection) -> "S3Client":
             s3={"addressing_style": "path"} if connection.endpoint else None,
         ),
     )
+
+
+def ensure_bucket(connection: LakeConnection, bucket: str) -> bool:
+    """Create the bucket if it is missing; whether it was created.
+
+    Raises botocore's ClientError, e.g. when somebody else has a bucket of that name or the keys are wrong.
+    """
+    client = new_client(connection)
+    if bucket_exists(client, bucket):
+        return False
+    try:
+        if connection.endpoint or connection.region == "us-east-1":  # where S3 refuses to be told the region
+            client.create_bucket(Bucket=bucket)
+        else:
+            client.create_bucket(
+                Bucket=bucket,
+                CreateBucketConfiguration={"LocationConstraint": connection.region},  # type: ignore[typeddict-item]
+            )
+    except ClientError as problem:
+        if error_code(problem) == "BucketAlreadyOwnedByYou":  # created by another process meanwhile
+            return False
+        raise
+    return True
+
+
+def bucket_exists(client: "S3Client", bucket: str) -> bool:
+    """Whether the bucket is there and ours to use. Raises ClientError if it may not be asked, e.g. wrong keys."""
+    try:
+        client.head_bucket(Bucket=bucket)
+    except ClientError as problem:
+        if error_code(problem) in ("404", "NoSuchBucket"):
+            return False
+        raise
+    return True
 
 
 def remove_lake(location: LakeLocation) -> int:
