@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -67,8 +68,10 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("reference", help="name of the image, like localhost/site:1")
     verb.add_argument("--base", help="an image of the list, or a docker-archive, to build upon")
     verb.add_argument("--add", action="append", default=[], metavar="SOURCE:TARGET", help="file or folder to put in")
-    verb.add_argument("--entrypoint", nargs="+", metavar="WORD")
-    verb.add_argument("--command", nargs="+", metavar="WORD")
+    verb.add_argument(
+        "--entrypoint", type=shlex.split, metavar="'WORD ...'", help="in one argument, quoted as for a shell"
+    )
+    verb.add_argument("--command", type=shlex.split, metavar="'WORD ...'", help="the same for the default arguments")
     verb.add_argument("--env", action="append", default=[], metavar="KEY=VALUE")
     verb.add_argument("--user", help="like 1000:1000")
     verb.set_defaults(action=_make_image)

@@ -50,7 +50,8 @@ def up(states: Path, name: str, programs: dict[str, Path], images: Sequence[Path
     for folder in (cluster.logs, cluster.bin, cluster.state / "etcd", cluster.state / "cni"):
         folder.mkdir(parents=True, exist_ok=True)
     cluster.state.chmod(0o700)
-    record = Record(name, network, sysctls=sysctls())
+    others = _others(states, name)
+    record = Record(name, network, sysctls=others[0].sysctls if others else sysctls())
     record.save(cluster.state)
     try:
         _start(cluster, record, programs, images)
@@ -105,8 +106,9 @@ def down(states: Path, name: str) -> bool:
     wait_for("processes end", lambda: not any(p.started and p.alive for p in ended), 30)
     say("processes ended")
     subprocess.run(["ip", "link", "del", cluster.link], check=False, capture_output=True)
-    restore(record.sysctls)
-    cgroups = [hierarchy / cluster.cgroup for hierarchy in _hierarchies()]
+    if not _others(states, name):
+        restore(record.sysctls)
+    cgroups = list(CGROUPS.glob(f"*/{cluster.cgroup}"))
     wait_for(f"cgroups {cluster.cgroup} empty", lambda: all(_remove(cgroup) for cgroup in cgroups), 30)
     shutil.rmtree(state)
     say("link, cgroups and files removed")
@@ -150,6 +152,12 @@ def add_metrics_server(cluster: Cluster) -> None:
     say("metrics-server gives numbers")
 
 
+def _others(states: Path, name: str) -> list[Record]:
+    """List the other clusters that are up: they share the machine's sysctls, and the last one puts them back."""
+    records = [read_record(state) for state in sorted(states.glob("*")) if state.name != name]
+    return [record for record in records if record and record.init and record.init.alive]
+
+
 def _link_programs(cluster: Cluster, programs: dict[str, Path]) -> None:
     links = {name: path for name, path in programs.items() if name != "kubernetes"}
     links |= {link: programs["kubernetes"].with_name(link) for link in KUBERNETES_LINKS}
@@ -159,13 +167,10 @@ def _link_programs(cluster: Cluster, programs: dict[str, Path]) -> None:
         link.symlink_to(path)
 
 
-def _hierarchies() -> list[Path]:
-    return [p for p in CGROUPS.iterdir() if p.is_dir() and not p.is_symlink() and p.name != "unified"]
-
-
 def _create_cgroups(cluster: Cluster) -> None:
-    for hierarchy in _hierarchies():
-        (hierarchy / cluster.cgroup).mkdir(exist_ok=True)
+    for hierarchy in CGROUPS.iterdir():
+        if hierarchy.is_dir():
+            (hierarchy / cluster.cgroup).mkdir(exist_ok=True)
     for file in ("cpuset.cpus", "cpuset.mems"):  # a new cpuset has none and could hold no process
         source = CGROUPS / "cpuset" / file
         (CGROUPS / "cpuset" / cluster.cgroup / file).write_text(source.read_text())
