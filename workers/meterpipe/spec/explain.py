@@ -49,8 +49,8 @@ class Field:
     @property
     def default(self) -> str:
         """As JSON; empty if there is none, or if it is that of the fields below."""
-        default = self.schema.get("default")
-        return "" if (default in (None, {}) and "properties" in self.schema) or default is None else json.dumps(default)
+        told = "default" in self.schema and "properties" not in self.schema
+        return json.dumps(self.schema["default"]) if told else ""
 
     @property
     def children(self) -> Iterator["Field"]:

@@ -14,11 +14,13 @@ Schema = dict[str, Any]
 INT_OR_STRING = "x-kubernetes-int-or-string"
 _KEPT = (
     "description", "type", "enum", "nullable", "format", "pattern", "minLength", "maxLength", "minimum", "maximum",
-    "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "uniqueItems", "minProperties",
+    "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minItems", "maxItems", "minProperties",
     "maxProperties", "required", INT_OR_STRING, "x-kubernetes-list-type", "x-kubernetes-list-map-keys", RULES,
 )  # fmt: skip
 _DROPPED = frozenset(("title", "$defs", "discriminator", "examples", "deprecated", "propertyNames"))
-_HANDLED = frozenset(("properties", "items", "additionalProperties", "default", "const", "anyOf", "oneOf", "allOf"))
+_HANDLED = frozenset(
+    ("properties", "items", "additionalProperties", "default", "const", "anyOf", "oneOf", "allOf", "uniqueItems")
+)
 
 
 class NotStructuralError(ValueError):
@@ -90,6 +92,8 @@ class _Converter:
         if "items" not in schema:
             raise NotStructuralError(f"{path}: a list needs one type of items")
         self._limited(result, "maxItems", path)
+        if schema.get("uniqueItems"):
+            result["x-kubernetes-list-type"] = "set"
         result["items"] = self.convert(schema["items"], f"{path}[]", above)
 
     def _limited(self, result: Schema, keyword: str, path: str) -> None:
@@ -134,7 +138,7 @@ def _merged_objects(alternatives: Sequence[Schema], path: str) -> Schema:
         having = [one["properties"][name] for one in alternatives if name in one["properties"]]
         same = all(field == having[0] for field in having)
         field = dict(having[0] if same else merged(having, f"{path}.{name}"))
-        if len(having) < len(alternatives):
+        if not same or len(having) < len(alternatives):
             field.pop("default", None)  # it would appear in the other alternatives too
         properties[name] = field
     required = [name for name in names if all(name in one.get("required", ()) for one in alternatives)]
