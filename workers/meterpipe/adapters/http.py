@@ -42,7 +42,7 @@ class HttpServer:
         except (OSError, OverflowError) as problem:
             raise ListenError(f"cannot listen on {host}:{port}: {problem}") from problem
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="http", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:

@@ -63,8 +63,8 @@ def worker(kind: str, config: Path, port: int | None, host: str, stale_after: fl
     name = f"{pipeline.metadata.namespace}/{pipeline.metadata.name}"
     monitoring = pipeline.spec.monitoring
     logs.configure(monitoring.log_level, worker=kind, pipeline=name)
-    faulthandler.enable()
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    faulthandler.enable(sys.__stderr__)
+    faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
     chosen = monitoring.port if port is None else port
     sys.exit(_serve(kind, settings, name, chosen, host, Health(stale_after=stale_after)))
 
