@@ -13,8 +13,8 @@ class SchemaConflictError(Exception):
     """A table of that name exists and cannot hold our rows."""
 
 
-def apply_schema(config: WorkerConfig) -> list[str]:
-    """Create or extend keyspace and tables; what was changed, in words, nothing if all was there.
+def apply_schema(config: WorkerConfig, dry_run: bool = False) -> list[str]:
+    """Create or extend keyspace and tables; what was (or with `dry_run` would be) changed, in words.
 
     Raises SchemaConflictError, before anything is changed, if a table that exists would have to be rebuilt.
     """
@@ -25,14 +25,13 @@ def apply_schema(config: WorkerConfig) -> list[str]:
         found = observe(session, want)
         clashes = [
             f"table {want.keyspace}.{name}: {why}"
-            for name in want.tables.values()
-            if name in found.tables
-            for why in conflicts(found.tables[name].columns)
+            for name, table in found.tables.items()
+            for why in conflicts(table.columns)
         ]
         if clashes:
             raise SchemaConflictError("; ".join(clashes))
         changes = plan(want, found)
-        for change in changes:
+        for change in [] if dry_run else changes:
             session.execute(change.cql)
         return [change.what for change in changes]
     finally:

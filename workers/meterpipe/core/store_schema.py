@@ -86,7 +86,7 @@ def wanted(pipeline: MeterPipeline, datacenter: str) -> Wanted:
         names.keyspace,
         datacenter,
         spec.cassandra.replication_factor,
-        {window: spec.cassandra.ttl.get(str(window), 0) for window in windows},
+        {window: spec.cassandra.ttl_of(window) for window in windows},
         {window: names.table(window) for window in windows},
     )
 
