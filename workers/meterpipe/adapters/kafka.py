@@ -1,13 +1,18 @@
 """Kafka clients, configured in one place."""
 
+import logging
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from meterpipe.spec.connections import KafkaConnection
+
+log = logging.getLogger(__name__)
 
 MAX_MESSAGE = 8 * 1024 * 1024
 
@@ -66,3 +71,33 @@ def new_producer(connection: KafkaConnection, **overrides: Any) -> Producer:
 def new_admin(connection: KafkaConnection) -> AdminClient:
     """An admin client."""
     return AdminClient(settings(connection))
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """What a worker has to know of a topic."""
+
+    id: str  # a topic created anew under the same name has another
+    partitions: int
+
+
+def topic_info(connection: KafkaConnection, topic: str, timeout: float = 60.0) -> TopicInfo:
+    """The topic's id and number of partitions; waits up to `timeout` seconds for the topic to exist."""
+    admin, deadline = new_admin(connection), time.monotonic() + timeout
+    while True:
+        try:
+            asked = admin.describe_topics(TopicCollection([topic]), request_timeout=10.0)[topic].result()
+            return TopicInfo(str(asked.topic_id), len(asked.partitions))
+        except KafkaException as failed:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("waiting for topic %s: %s", topic, failed.args[0].str())
+            time.sleep(1.0)
+
+
+def offset_of(message: Message) -> int:
+    """The offset of a consumed message; the client's types allow for none, which only unsent ones have."""
+    offset = message.offset()
+    if offset is None:
+        raise ValueError("a message that was never sent has no offset")
+    return offset

@@ -1,7 +1,9 @@
 """Results of windows as columns, and their two forms on the wire."""
 
 from dataclasses import dataclass, fields
+from itertools import repeat
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -57,6 +59,34 @@ def to_arrow(rows: Aggregates, keys: KeyTable, window: int) -> pa.RecordBatch:
 def encode_columns(rows: Aggregates, keys: KeyTable, window: int) -> list[bytes]:
     """Arrow IPC streams of at most MAX_ROWS windows each."""
     return [to_ipc(to_arrow(rows.take(slice(at, at + MAX_ROWS)), keys, window)) for at in range(0, len(rows), MAX_ROWS)]
+
+
+class Result(
+    msgspec.Struct, gc=False, rename={"meter": "gateway", "metric": "metricType", "attribute": "metricAttribute"}
+):
+    """One window as JSON. `window` in seconds, `start` in UTC ms."""
+
+    meter: str
+    metric: str
+    attribute: str
+    window: int
+    start: int
+    count: int
+    min: float
+    max: float
+    sum: float
+    avg: float
+    first: float
+    last: float
+
+
+def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> tuple[list[bytes], list[str]]:
+    """One message a window, and its meter, which is its key."""
+    names = [column.take(pa.array(rows.key)).to_pylist() for column in keys.columns]
+    average = (rows.sum / rows.count).tolist()
+    numbers = [getattr(rows, n).tolist() for n in ("start", "count", "min", "max", "sum", "first", "last")]
+    results = map(Result, *names, repeat(window), *numbers[:5], average, *numbers[5:])
+    return list(map(msgspec.json.Encoder().encode, results)), names[0]
 
 
 def to_ipc(batch: pa.RecordBatch) -> bytes:

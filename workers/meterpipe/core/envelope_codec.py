@@ -148,7 +148,7 @@ def encode_envelopes(batch: pa.RecordBatch, partitions: int, max_bytes: int = 90
         rows = np.flatnonzero(of_row == partition)
         if len(rows):
             part = batch.take(pa.array(rows))
-            messages += [(partition, message, n) for message, n in _split(_compact(part), max_bytes)]
+            messages += [(partition, message, n) for message, n in split_envelope(part, max_bytes)]
     return messages
 
 
@@ -163,11 +163,12 @@ def _compact(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch(columns, names=batch.schema.names)
 
 
-def _split(batch: pa.RecordBatch, max_bytes: int) -> list[tuple[bytes, int]]:
-    message = to_ipc(batch)
+def split_envelope(batch: pa.RecordBatch, max_bytes: int = 900_000) -> list[tuple[bytes, int]]:
+    """`batch` as as many envelopes as it takes to keep each below `max_bytes`: (message, rows)."""
+    message = to_ipc(_compact(batch))
     if len(message) <= max_bytes:
         return [(message, len(batch))]
     if len(batch) <= 1:
         raise ValueError(f"one reading takes {len(message)} bytes, the limit of a message is {max_bytes}")
     half = len(batch) // 2
-    return [piece for part in (batch.slice(0, half), batch.slice(half)) for piece in _split(_compact(part), max_bytes)]
+    return [piece for part in (batch.slice(0, half), batch.slice(half)) for piece in split_envelope(part, max_bytes)]

@@ -1,0 +1,348 @@
+"""The aggregator: readings in; results, late readings, dead letters, changelog and offsets out in one transaction.
+
+A commit makes all of it visible at once, or none. What a process holds in memory is therefore worth nothing without its
+last commit: after any abort the state is thrown away and restored, never patched.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from meterpipe.adapters.changelog import read_changelog
+from meterpipe.adapters.kafka import TopicInfo, new_consumer, offset_of, topic_info
+from meterpipe.adapters.transaction import TIMEOUT, Transactions
+from meterpipe.core.aggregates import encode_columns, encode_json
+from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, Decoder, admit_in
+from meterpipe.core.deadletters import Origin, headers_of
+from meterpipe.core.envelope_codec import split_envelope
+from meterpipe.core.idle import idle_watermark
+from meterpipe.core.partition import Partition, RecordTimes, Taken
+from meterpipe.core.readings import to_arrow
+from meterpipe.core.windows import NEVER, WindowPolicy
+from meterpipe.spec.connections import WorkerConfig
+from meterpipe.spec.models import Output
+from meterpipe.spec.names import names_of
+from meterpipe.worker.telemetry import Metric, Telemetry
+
+log = logging.getLogger(__name__)
+
+BATCH_MESSAGES, BATCH_READINGS = 20_000, 250_000
+OPEN_READINGS = 400_000  # taken in since the last commit, above which it is committed early: bounds memory and deltas
+POLL_SECONDS = 0.05
+SNAPSHOT_SECONDS = 30.0
+IDLE_SECONDS = 10.0
+
+
+class StateMismatchError(Exception):
+    """The changelog and the committed offset of a partition disagree: going on would lose or double readings."""
+
+
+class Owned:
+    """A partition this process owns, and what it remembers of it beside its state."""
+
+    def __init__(self, state: Partition, now: float) -> None:
+        self.state = state
+        self.touched = False
+        self.snapshot_at = now
+        self.snapshot_offset = -1
+        self.active_at = now
+        self.active_watermark = state.windows.watermark
+        self.told = state.balance
+
+
+class Aggregator:
+    """Windowed aggregates, exactly once. See `worker.ports.Worker`."""
+
+    kind = "aggregator"
+
+    def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
+        spec = config.pipeline.spec
+        self._config, self._telemetry = config, telemetry
+        self._names, self._spec = names_of(config.pipeline), spec
+        self._policy = WindowPolicy.of(spec.aggregator)
+        self._topic: TopicInfo = topic_info(config.kafka, self._names.readings)
+        self._owned: dict[int, Owned] = {}
+        self._metadata: Any = None  # of the consumer group, as it was when the partitions were assigned
+        self._pending, self._batch = 0, BATCH_MESSAGES
+        self._committed_at = time.monotonic()
+        self._out = Transactions(config.kafka, f"{self._names.group(self.kind)}-{uuid4()}")
+        self._consumer = new_consumer(config.kafka, self._names.group(self.kind), auto_offset_reset="error")
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._names.readings], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def step(self) -> int:
+        """Consume a batch, put it into windows, commit if due."""
+        with self._telemetry.waiting:
+            messages = self._consumer.consume(self._batch, POLL_SECONDS)
+        if messages:
+            self._process(messages)
+        now = time.monotonic()
+        self._advance_idle(now)
+        waited = now - self._committed_at
+        if waited * 1000 >= self._spec.aggregator.commit_interval_ms or self._pending >= OPEN_READINGS:
+            self._commit_or_start_over()
+        self._out.poll()
+        return len(messages)
+
+    def close(self) -> None:
+        """Commit what is in hand and leave the group."""
+        self._consumer.close()
+        self._out.close()
+
+    def ready(self) -> bool:
+        """Whether the group has taken this process in."""
+        return self._metadata is not None
+
+    # -- messages in
+
+    def _process(self, messages: list[Message]) -> None:
+        if any(map(Message.error, messages)):
+            for error in filter(None, map(Message.error, messages)):
+                self._judge(error)
+            messages = [m for m in messages if m.error() is None]
+        partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+        cuts = np.flatnonzero(np.diff(partitions)) + 1
+        groups: dict[int, list[Message]] = {}
+        for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(messages)], strict=True):
+            groups.setdefault(int(partitions[start]), []).extend(messages[start:end])
+        before = self._pending
+        for number, group in groups.items():
+            if owned := self._owned.get(number):
+                self._take(number, owned, group)
+        per_message = max(1.0, (self._pending - before) / max(1, len(messages)))
+        self._batch = int(min(BATCH_MESSAGES, max(16, BATCH_READINGS / per_message)))
+
+    def _judge(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            raise KafkaException(error)
+        log.warning("consumer: %s", error.str())
+
+    def _take(self, number: int, owned: Owned, messages: list[Message]) -> None:
+        state = owned.state
+        if offset_of(messages[0]) < state.next_offset:  # left over from an earlier assignment
+            messages = [m for m in messages if offset_of(m) >= state.next_offset]
+            if not messages:
+                return
+        raw = state.balance.raw
+        taken = state.take(list(map(Message.value, messages)), _times(messages), offset_of(messages[-1]) + 1)
+        self._pending += state.balance.raw - raw
+        owned.touched = True
+        owned.active_at, owned.active_watermark = time.monotonic(), state.windows.watermark
+        if taken.rejects or len(taken.late):
+            self._put_aside(number, state, messages, taken)
+
+    def _put_aside(self, number: int, state: Partition, messages: list[Message], taken: Taken) -> None:
+        for reject in taken.rejects:
+            message = messages[reject.message]
+            origin = Origin(self._names.readings, number, offset_of(message))
+            self._out.produce(
+                self._names.dead_letters, number, message.value(), message.key(), headers_of(reject, origin)
+            )
+            self._telemetry.count(Metric.DEAD_LETTERS, reject.count, reason=reject.reason.value)
+        if len(taken.late):
+            missed = ("windows", ",".join(map(str, self._spec.aggregator.windows)).encode())
+            for value, _ in split_envelope(to_arrow(taken.late, state.keys)):
+                self._out.produce(self._names.late, number, value, None, [CONTENT_ENVELOPE, missed])
+
+    def _advance_idle(self, now: float) -> None:
+        for number, owned in self._owned.items():
+            idle = now - owned.active_at
+            watermark = owned.state.windows.watermark
+            if idle < IDLE_SECONDS or watermark == NEVER:
+                continue
+            grace = self._policy.grace_ms
+            base = owned.active_watermark
+            wanted = idle_watermark(base, int(idle * 1000), int(time.time() * 1000), grace)
+            if wanted - watermark >= 1000 and self._read_to_its_end(number, owned):
+                owned.state.windows.advance(wanted)
+                owned.touched = True
+
+    def _read_to_its_end(self, number: int, owned: Owned) -> bool:
+        try:
+            where = TopicPartition(self._names.readings, number)
+            _, end = self._consumer.get_watermark_offsets(where, timeout=2.0, cached=False)
+        except KafkaException:
+            return False
+        return bool(end <= owned.state.next_offset)
+
+    # -- results out
+
+    def _commit_or_start_over(self) -> None:
+        try:
+            self._commit()
+        except KafkaException as failed:
+            self._give_up(failed.args[0])
+            self._consumer.unsubscribe()
+            self._subscribe()
+
+    def _commit(self) -> None:
+        """Close what the watermarks have passed and commit all, with the offsets of the partitions that moved."""
+        self._committed_at = time.monotonic()
+        moved = {number: owned for number, owned in self._owned.items() if owned.touched}
+        if not moved:
+            return
+        with self._telemetry.span("commit", partitions=len(moved), readings=self._pending):
+            for number, owned in moved.items():
+                self._put_out(number, owned)
+            if any(owned.snapshot_offset < 0 for owned in moved.values()):
+                self._out.deliver()  # tells the offsets of new snapshots
+            offsets = [
+                TopicPartition(self._names.readings, number, owned.state.next_offset, f"{owned.snapshot_offset}")
+                for number, owned in moved.items()
+            ]
+            self._out.commit(offsets, self._metadata)
+        self._pending = 0
+        for number, owned in moved.items():
+            owned.touched = False
+            self._tell(number, owned)
+        self._telemetry.count(Metric.COMMITS)
+
+    def _put_out(self, number: int, owned: Owned) -> None:
+        state, now = owned.state, time.monotonic()
+        for window, rows in state.close().results:
+            topic = self._names.aggregates(window)
+            if self._spec.aggregator.output is Output.COLUMNS:
+                for value in encode_columns(rows, state.keys, window):
+                    self._out.produce(topic, number, value, None, [CONTENT_ENVELOPE])
+            else:
+                self._out.produce_all(topic, number, *encode_json(rows, state.keys, window))
+            self._telemetry.count(Metric.WINDOWS, len(rows), window=str(window))
+        records = state.records(snapshot_due=now - owned.snapshot_at >= SNAPSHOT_SECONDS)
+        for key, value in records:
+            placed = None
+            if key == "snap/0":
+                owned.snapshot_at, owned.snapshot_offset = now, -1
+                placed = _into(owned)
+            self._out.produce(self._names.changelog, number, value, key, on_delivery=placed)
+        balance = msgspec.json.encode(state.mark.balance)
+        self._out.produce(self._names.balance, number, balance, str(number), [CONTENT_JSON])
+
+    def _tell(self, number: int, owned: Owned) -> None:
+        state, label = owned.state, str(number)
+        told, owned.told = owned.told, state.balance
+        self._telemetry.count(Metric.READINGS, state.balance.raw - told.raw)
+        self._telemetry.count(Metric.LATE, state.balance.late - told.late)
+        self._telemetry.count(Metric.DUPLICATES, state.balance.duplicates - told.duplicates)
+        self._telemetry.count(Metric.SUPERSEDED, state.balance.superseded - told.superseded)
+        self._telemetry.gauge(Metric.OPEN_READINGS, state.windows.open_readings, partition=label)
+
+    def _give_up(self, error: KafkaError) -> None:
+        """Abort, and forget all state that the transaction touched: what it holds was never committed."""
+        log.warning("transaction given up, its input is read again: %s", error.str())
+        self._telemetry.count(Metric.ABORTS)
+        self._drop()
+        if error.fatal():
+            raise KafkaException(error)
+        self._out.abort()
+
+    # -- partitions come and go
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._metadata = consumer.consumer_group_metadata()
+        self._topic = topic_info(self._config.kafka, self._names.readings)
+        started = time.monotonic()
+        starts = []
+        for where in consumer.committed(assigned, TIMEOUT):
+            owned = self._restore(consumer, where)
+            self._owned[where.partition] = owned
+            starts.append(TopicPartition(where.topic, where.partition, owned.state.next_offset))
+            self._observe(consumer, where.partition, owned)
+        consumer.assign(starts)
+        self._committed_at = time.monotonic()
+        took = time.monotonic() - started
+        self._telemetry.gauge(Metric.RESTORE_SECONDS, took)
+        self._telemetry.gauge(Metric.PARTITIONS, len(self._owned))
+        log.info("assigned partitions %s, restored in %.2f s", sorted(self._owned), took)
+
+    def _restore(self, consumer: Consumer, where: TopicPartition) -> Owned:
+        number = where.partition
+        admit = admit_in(number, self._topic.partitions, self._spec.readings.key)
+        max_ahead = self._spec.readings.max_ahead * 1000
+        state = Partition(self._policy, Decoder(self._spec.readings), max_ahead, admit, self._topic.id)
+        hint = int(where.metadata) if where.offset >= 0 and where.metadata else -2
+        records = read_changelog(self._config.kafka, self._names.changelog, number, hint)
+        found = state.restore(records)
+        low, _ = consumer.get_watermark_offsets(TopicPartition(where.topic, number), TIMEOUT)
+        if found and state.topic_id != self._topic.id:
+            log.warning("%s was created anew: starting at its beginning with the windows still open", where.topic)
+            state.topic_id, state.next_offset = self._topic.id, low
+        elif where.offset >= 0 and where.offset != (state.next_offset if found else 0):
+            raise StateMismatchError(
+                f"{where.topic}[{number}]: the group has committed offset {where.offset}, "
+                f"the changelog {self._names.changelog} is at {state.next_offset if found else 'nothing'}; "
+                "somebody moved one of them: use `meterpipe reset` to move both"
+            )
+        if state.next_offset < low:
+            lost = low - state.next_offset if found else 0
+            if lost:
+                self._telemetry.count(Metric.LOST, lost)
+                log.error("%s[%d]: %d messages expired before they were read", where.topic, number, lost)
+            state.next_offset = low
+        owned = Owned(state, time.monotonic())
+        owned.snapshot_offset = hint if found and hint >= 0 else 0
+        return owned
+
+    def _observe(self, consumer: Consumer, number: int, owned: Owned) -> None:
+        """Gauges that are asked for by a scrape, not told by the loop."""
+        where = TopicPartition(self._names.readings, number)
+
+        def lag() -> float:
+            _, end = consumer.get_watermark_offsets(where, cached=True)
+            return float(max(0, end - owned.state.next_offset)) if end >= 0 else float("nan")
+
+        def delay() -> float:
+            watermark = owned.state.windows.watermark
+            return time.time() - watermark / 1000 if watermark > NEVER else float("nan")
+
+        self._telemetry.gauge_from(Metric.LAG, lag, topic=self._names.readings, partition=str(number))
+        self._telemetry.gauge_from(Metric.WATERMARK_DELAY, delay, partition=str(number))
+        self._telemetry.gauge_from(Metric.COMMIT_AGE, lambda: time.monotonic() - self._committed_at)
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        try:
+            self._commit()
+        except KafkaException as failed:
+            self._give_up(failed.args[0])
+        log.info("revoked partitions %s", sorted(where.partition for where in revoked))
+        self._drop()
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        log.warning("lost partitions %s", sorted(where.partition for where in lost))
+        self._give_up(KafkaError(KafkaError._ASSIGNMENT_LOST))
+
+    def _drop(self) -> None:
+        for number in self._owned:
+            label = str(number)
+            self._telemetry.forget(Metric.LAG, topic=self._names.readings, partition=label)
+            self._telemetry.forget(Metric.WATERMARK_DELAY, partition=label)
+            self._telemetry.forget(Metric.OPEN_READINGS, partition=label)
+        self._owned.clear()
+        self._pending = 0
+        self._telemetry.gauge(Metric.PARTITIONS, 0)
+
+
+def _into(owned: Owned) -> Callable[[Any, Message], None]:
+    def placed(error: Any, message: Message) -> None:
+        if error is None:
+            owned.snapshot_offset = offset_of(message)
+
+    return placed
+
+
+def _times(messages: list[Message]) -> RecordTimes:
+    def exact() -> npt.NDArray[np.int64]:
+        return np.fromiter((m.timestamp()[1] for m in messages), np.int64, len(messages))
+
+    kind, first = messages[0].timestamp()
+    return RecordTimes(exact, first if kind == TIMESTAMP_LOG_APPEND_TIME else None)

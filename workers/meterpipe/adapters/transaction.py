@@ -1,0 +1,104 @@
+"""Kafka transactions: all that is produced between two commits becomes visible together with its offsets, or never."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaException, Message, TopicPartition
+
+from meterpipe.adapters.kafka import MAX_MESSAGE, new_producer
+from meterpipe.spec.connections import KafkaConnection
+
+TIMEOUT = 60.0
+TRANSACTION_MS = 10_000
+"""After this the broker aborts what a killed worker left open; until then its successor waits for the outcome."""
+
+Headers = Sequence[tuple[str, bytes]]
+Delivered = Callable[[Any, Message], None]
+
+
+class Transactions:
+    """A transactional producer. One transaction is open at a time; it begins with the first record."""
+
+    def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
+        self.open = False
+        self._producer = new_producer(
+            connection,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=TRANSACTION_MS,
+            message_max_bytes=MAX_MESSAGE + 262_144,
+            linger_ms=20,
+        )
+        self._producer.init_transactions(TIMEOUT)
+
+    def produce(
+        self,
+        topic: str,
+        partition: int,
+        value: bytes | None,
+        key: bytes | str | None = None,
+        headers: Headers | None = None,
+        on_delivery: Delivered | None = None,
+    ) -> None:
+        """Add a record to the transaction; waits while the client's queue is full."""
+        if not self.open:
+            self._producer.begin_transaction()
+            self.open = True
+        while True:
+            try:
+                self._producer.produce(
+                    topic, value, key, partition, on_delivery=on_delivery, headers=[*headers] if headers else None
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def produce_all(self, topic: str, partition: int, values: Sequence[bytes], keys: Sequence[str]) -> None:
+        """Add many records."""
+        produce = self._producer.produce
+        for value, key in zip(values, keys, strict=True):
+            try:
+                produce(topic, value, key, partition)
+            except BufferError:
+                self.produce(topic, partition, value, key)
+
+    def deliver(self) -> None:
+        """Wait until all records so far are with the broker and their `on_delivery` has been called."""
+        self._producer.flush(TIMEOUT)
+
+    def poll(self) -> None:
+        """Serve delivery callbacks."""
+        self._producer.poll(0)
+
+    def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+        """Commit records and `offsets` together.
+
+        `group` is the consumer group's metadata as it was when the partitions were assigned, never fetched anew: the
+        broker refuses the commit if they belong to somebody else by now, and that is what keeps a sleeper from
+        committing once it wakes. Raises KafkaException; then the transaction has to be aborted.
+        """
+        _until_done(lambda: self._producer.send_offsets_to_transaction(offsets, group, TIMEOUT))
+        _until_done(lambda: self._producer.commit_transaction(TIMEOUT))
+        self.open = False
+
+    def abort(self) -> None:
+        """Make all records since the last commit void."""
+        if self.open:
+            self.open = False
+            _until_done(lambda: self._producer.abort_transaction(TIMEOUT))
+
+    def close(self) -> None:
+        """Hand over what is left in the client's queue."""
+        self._producer.flush(TIMEOUT)
+
+
+def _until_done(call: Callable[[], Any]) -> None:
+    """Transactional calls that time out or fail for a passing reason have to be made again."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        try:
+            call()
+            return
+        except KafkaException as failed:
+            if not failed.args[0].retriable() or time.monotonic() > deadline:
+                raise
