@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from meterpipe.adapters.buckets import ensure_bucket
+from meterpipe.adapters.s3 import ensure_bucket
 from meterpipe.adapters.topics import ensure_topics
 from meterpipe.local import process
 from meterpipe.local.__main__ import HOLDER

@@ -3,8 +3,8 @@
 import socket
 
 import pytest
-from meterpipe.adapters.buckets import ensure_bucket, new_s3
 from meterpipe.adapters.kafka import new_admin
+from meterpipe.adapters.s3 import ensure_bucket, new_client
 from meterpipe.adapters.topics import TopicError, ensure_topics, plan_topics
 from meterpipe.local.probes import cql_answers
 from meterpipe.local.services import down
@@ -13,7 +13,7 @@ from meterpipe.local.services import down
 def test_all_services_answer(kafka, cassandra, s3):
     assert new_admin(kafka).list_topics(timeout=10).brokers
     assert cql_answers(cassandra.port)
-    assert new_s3(s3).list_buckets()["ResponseMetadata"]["HTTPStatusCode"] == 200
+    assert new_client(s3).list_buckets()["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
 def test_topics_are_made_once_and_a_second_time_changes_nothing(pipeline):
@@ -44,7 +44,7 @@ def test_a_service_comes_back_at_the_same_port_with_its_data(own_services):
     assert down(data) == ["s3"]
     _, second = own_services("s3")
     assert second == first
-    assert [bucket["Name"] for bucket in new_s3(second.lake).list_buckets()["Buckets"]] == ["kept"]
+    assert [bucket["Name"] for bucket in new_client(second.lake).list_buckets()["Buckets"]] == ["kept"]
 
 
 def test_a_port_taken_by_another_program_is_replaced(own_services):
@@ -53,4 +53,4 @@ def test_a_port_taken_by_another_program_is_replaced(own_services):
     with socket.create_server(("127.0.0.1", int(first.lake.endpoint.rpartition(":")[2]))):
         _, second = own_services("s3")
         assert second.lake.endpoint != first.lake.endpoint
-        assert new_s3(second.lake).list_buckets()["Buckets"] == []
+        assert new_client(second.lake).list_buckets()["Buckets"] == []

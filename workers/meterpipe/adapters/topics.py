@@ -15,6 +15,7 @@ from confluent_kafka.admin import (
 )
 
 from meterpipe.adapters.kafka import MAX_MESSAGE, new_admin
+from meterpipe.adapters.progress import quiet
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.models import MeterPipeline
 from meterpipe.spec.names import names_of
@@ -75,7 +76,7 @@ def ensure_topics(config: WorkerConfig) -> list[str]:
 
     A topic with another number of partitions is refused: keys would move to partitions that lack their state.
     """
-    admin = new_admin(config.kafka)
+    admin = new_admin(quiet(config.kafka))
     source, *rest = plan_topics(config.pipeline)
     created = _ensure(admin, [source])
     rest = plan_topics(config.pipeline, _largest_message(admin, source.name))[1:]
@@ -84,7 +85,7 @@ def ensure_topics(config: WorkerConfig) -> list[str]:
 
 def delete_topics(config: WorkerConfig) -> None:
     """Delete the topics the pipeline owns, as far as they exist."""
-    admin = new_admin(config.kafka)
+    admin = new_admin(quiet(config.kafka))
     owned = [plan.name for plan in plan_topics(config.pipeline) if plan.owned]
     for future in admin.delete_topics(owned, operation_timeout=TIMEOUT).values():
         _unless(KafkaError.UNKNOWN_TOPIC_OR_PART, future)

@@ -28,6 +28,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "status": Entry("meterpipe.cli.local:status", "Show what runs, how far it is and what it balances to."),
         "down": Entry("meterpipe.cli.local:down", "Stop everything; the data stays."),
         "clean": Entry("meterpipe.cli.local:clean", "Stop everything and delete the data."),
+        "services": Entry("meterpipe.cli.local:services", "Start or stop Kafka, Cassandra and S3 alone."),
     },
     "Specification": {
         "validate": Entry("meterpipe.cli.spec:validate", "Check MeterPipeline files."),

@@ -46,6 +46,20 @@ class DataDir:
         """What the supervisor runs and at which ports, as JSON."""
         return self.root / "workers.json"
 
+    @property
+    def session(self) -> Path:
+        """Locked by the process that runs a pipeline here, for as long as it does."""
+        return self.root / "session.lock"
+
+    @property
+    def config(self) -> Path:
+        """The WorkerConfig of the pipeline that ran here last."""
+        return self.root / "config.json"
+
+    def replayed(self, pipeline: str) -> Path:
+        """Which real readings the demo has sent to a pipeline."""
+        return self.root / f"replayed-{pipeline}.json"
+
     def service(self, name: str) -> Path:
         """Data and settings of one service."""
         return self.root / name

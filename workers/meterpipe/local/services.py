@@ -14,10 +14,11 @@ from signal import SIGTERM
 from types import MappingProxyType
 from typing import Protocol
 
-from meterpipe.local import cassandra, kafka, ports, process, s3
+from meterpipe.local import cassandra, kafka, ports, process, s3, tools
 from meterpipe.local.errors import LocalError
 from meterpipe.local.paths import DataDir
 from meterpipe.local.program import Program
+from meterpipe.local.signals import uninterrupted
 from meterpipe.spec.base import Model
 from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection
 
@@ -63,7 +64,8 @@ def up(
         try:
             _start(data, absent, numbers, tethered, say)
         except BaseException:
-            _stop(data, absent)
+            with uninterrupted():
+                _stop(data, absent)
             raise
         connections = Connections(
             kafka=kafka.connection(numbers),
@@ -88,7 +90,7 @@ def down(data: DataDir, only: Collection[str] = RECIPES.keys()) -> list[str]:
 def _start(data: DataDir, absent: list[Recipe], numbers: dict[str, int], tethered: bool, say: Say) -> None:
     """Prepare in parallel, start each as soon as it is prepared (by this thread: see tether), wait until all answer."""
     waiting: dict[str, tuple[Program, float]] = {}
-    with ThreadPoolExecutor(len(RECIPES)) as pool:
+    with ThreadPoolExecutor(len(RECIPES)) as pool, _unless_interrupted():
         preparing = {pool.submit(recipe.prepare, data, numbers) for recipe in absent}
         while preparing or waiting:
             for prepared in [future for future in preparing if future.done()]:
@@ -102,6 +104,16 @@ def _start(data: DataDir, absent: list[Recipe], numbers: dict[str, int], tethere
                     say(f"{program.name}: ready after {time.monotonic() - since:.1f} s")
                     del waiting[program.name]
             time.sleep(0.05)
+
+
+@contextmanager
+def _unless_interrupted() -> Iterator[None]:
+    """Leaving early, by an error or Ctrl-C, waits for no build."""
+    try:
+        yield
+    except BaseException:
+        tools.stop_all()
+        raise
 
 
 def _is_up(data: DataDir, program: Program, seconds: float) -> bool:

@@ -28,18 +28,37 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
+_running: set[subprocess.Popen[str]] = set()
+
+
 def run(argv: list[str], *, env: dict[str, str] | None = None, way_out: str) -> str:
     """Run a command to its end; its standard output. A failure carries the end of what it said."""
     try:
-        done = subprocess.run(
-            argv, env=os.environ | (env or {}), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        child = subprocess.Popen(
+            argv,
+            env=os.environ | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
     except OSError as error:
         raise LocalError(f"cannot run {argv[0]}: {error.strerror}", way_out) from error
-    if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise LocalError(f"`{' '.join(argv)}` failed:\n{said}", way_out)
-    return done.stdout
+    _running.add(child)
+    try:
+        said, _ = child.communicate()
+    finally:
+        _running.discard(child)
+    if child.returncode:
+        end = "\n".join(said.strip().splitlines()[-8:])
+        raise LocalError(f"`{' '.join(argv)}` failed:\n{end}", way_out)
+    return said
+
+
+def stop_all() -> None:
+    """End the commands that other threads wait for: nobody wants their results any more."""
+    for child in list(_running):
+        child.terminate()
 
 
 def java() -> Path:

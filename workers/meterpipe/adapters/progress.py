@@ -1,0 +1,117 @@
+"""How far a pipeline is, read from Kafka: lag of each consumer group, and the balance of readings."""
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from meterpipe.adapters.kafka import new_admin, new_consumer
+from meterpipe.core.balance import Balance
+from meterpipe.spec.connections import KafkaConnection, WorkerConfig
+from meterpipe.spec.names import names_of
+
+Place = tuple[str, int]
+TIMEOUT = 10.0
+NEWEST = 50  # records at the end of a balance partition to look at first: each commit writes one and a marker
+
+
+class Progress:
+    """Reads offsets and balances of one pipeline. Keeps its clients; close it."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._names = names_of(config.pipeline)
+        self._windows = config.pipeline.spec.aggregator.windows
+        kafka = quiet(config.kafka)
+        self._admin = new_admin(kafka)
+        self._consumer = _reader(kafka, self._names.group("progress"))
+
+    def close(self) -> None:
+        """Leave the brokers."""
+        self._consumer.close()
+
+    def inputs(self, worker: str) -> list[str]:
+        """Topics a kind of worker reads."""
+        if worker == "sink":
+            return [self._names.aggregates(window) for window in self._windows]
+        return [self._names.readings]
+
+    def ends(self, topics: list[str]) -> dict[Place, int]:
+        """End offset of each partition."""
+        return _ends(self._admin, topics)
+
+    def lag(self, worker: str) -> int:
+        """Offsets between what the group committed and the ends of its topics; transaction markers count too."""
+        return sum(end - start for _, _, start, end in self._open_ranges(worker))
+
+    def remaining(self, worker: str) -> int:
+        """Messages the group has yet to commit: as `lag`, but exact, by reading what lies between. For small lags."""
+        starts = {(topic, partition): start for topic, partition, start, _ in self._open_ranges(worker)}
+        return sum(map(len, self._read(starts).values()))
+
+    def balance(self) -> Balance:
+        """Where all readings went: the newest committed record of each partition, added up."""
+        ends = {place: end for place, end in self.ends([self._names.balance]).items() if end}
+        found = self._read({place: max(0, end - NEWEST) for place, end in ends.items()})
+        found |= self._read({place: 0 for place, values in found.items() if not values and ends[place] > NEWEST})
+        newest = [values[-1] for values in found.values() if values]
+        return sum((msgspec.json.decode(value, type=Balance) for value in newest if value), Balance())
+
+    def _open_ranges(self, worker: str) -> list[tuple[str, int, int, int]]:
+        """(topic, partition, committed, end) where the two differ."""
+        ends = self.ends(self.inputs(worker))
+        committed = _committed(self._admin, self._names.group(worker))
+        ranges = [(*place, max(0, committed.get(place, 0)), end) for place, end in ends.items()]
+        return [item for item in ranges if item[3] > item[2]]
+
+    def _read(self, starts: Mapping[Place, int]) -> dict[Place, list[bytes | None]]:
+        """Values of all committed records from these offsets to the ends of their partitions."""
+        found: dict[Place, list[bytes | None]] = {place: [] for place in starts}
+        unfinished, deadline = set(starts), time.monotonic() + TIMEOUT
+        self._consumer.assign([TopicPartition(*place, start) for place, start in starts.items()])
+        while unfinished:
+            for message in self._consumer.consume(1000, 0.05):
+                place = str(message.topic()), int(message.partition() or 0)
+                if not (error := message.error()):
+                    found[place].append(message.value())
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    unfinished.discard(place)
+                else:
+                    raise KafkaException(error)
+            if time.monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{unfinished} not read in {TIMEOUT:.0f} s"))
+        return found
+
+
+def quiet(connection: KafkaConnection) -> KafkaConnection:
+    """The same Kafka for clients that look on: a broker that stops is no news to them."""
+    return connection.model_copy(update={"properties": {**connection.properties, "log_level": "2"}})
+
+
+def _reader(kafka: KafkaConnection, group: str) -> Consumer:
+    return new_consumer(kafka, group, enable_partition_eof=True, fetch_wait_max_ms=50)
+
+
+def _ends(admin: AdminClient, topics: list[str]) -> dict[Place, int]:
+    known = admin.list_topics(timeout=TIMEOUT).topics
+    wanted = {
+        TopicPartition(topic, partition): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        for topic in topics
+        if topic in known
+        for partition in known[topic].partitions
+    }
+    found = admin.list_offsets(wanted, request_timeout=TIMEOUT) if wanted else {}
+    return {(place.topic, place.partition): future.result().offset for place, future in found.items()}
+
+
+def _committed(admin: AdminClient, group: str) -> dict[Place, int]:
+    request = [ConsumerGroupTopicPartitions(group)]
+    future = admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT)[group]
+    try:
+        answer = future.result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return {}
+        raise
+    return {(place.topic, place.partition): place.offset for place in answer.topic_partitions or []}

@@ -1,0 +1,113 @@
+"""From a pipeline's spec to the connections its workers get on one machine.
+
+What the spec does not name is embedded. Secrets are folders of files, one a key, as Kubernetes mounts them:
+`<secrets>/<secretName>/<key>`.
+"""
+
+from pathlib import Path
+
+from meterpipe.local.errors import LocalError
+from meterpipe.local.services import Connections
+from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection, WorkerConfig
+from meterpipe.spec.models import MeterPipeline
+
+
+def embedded_services(pipeline: MeterPipeline) -> list[str]:
+    """Names of the services that are started here: those the spec names no address of."""
+    spec = pipeline.spec
+    named = {
+        "kafka": spec.kafka.bootstrap_servers is not None,
+        "cassandra": spec.cassandra.contact_points is not None,
+        "s3": spec.lake.endpoint is not None,
+    }
+    return [name for name, address in named.items() if not address]
+
+
+def refuse_clusters(pipeline: MeterPipeline) -> None:
+    """Raise LocalError where the spec wants what only Kubernetes has."""
+    if pipeline.spec.kafka.strimzi:
+        raise LocalError(
+            "spec.kafka.strimzi needs Kubernetes",
+            "remove it to have an embedded Kafka, or give spec.kafka.bootstrapServers",
+        )
+    if pipeline.spec.cassandra.k8ssandra:
+        raise LocalError(
+            "spec.cassandra.k8ssandra needs Kubernetes",
+            "remove it to have an embedded Cassandra, or give spec.cassandra.contactPoints",
+        )
+
+
+def resolve(pipeline: MeterPipeline, embedded: Connections, secrets: Path) -> WorkerConfig:
+    """The configuration of all workers of `pipeline`. LocalError names a secret file that is not there."""
+    return WorkerConfig(
+        pipeline=pipeline,
+        kafka=kafka_connection(pipeline, secrets) or embedded.kafka,
+        cassandra=_cassandra(pipeline, secrets) or embedded.cassandra,
+        lake=_lake(pipeline, secrets) or embedded.lake,
+    )
+
+
+def kafka_connection(pipeline: MeterPipeline, secrets: Path) -> KafkaConnection | None:
+    """The Kafka that the pipeline names, None if it names none. LocalError names a secret file that is not there."""
+    kafka = pipeline.spec.kafka
+    if kafka.bootstrap_servers is None:
+        return None
+    transport = "SSL" if kafka.tls or (kafka.auth and kafka.auth.mechanism == "TLS") else "PLAINTEXT"
+    properties = {}
+    if kafka.auth:
+        folder = _folder(secrets, "spec.kafka.auth.secretName", kafka.auth.secret_name)
+        if (folder / "ca.crt").exists():
+            properties["ssl.ca.location"] = str(folder / "ca.crt")
+        if kafka.auth.mechanism == "TLS":
+            properties["ssl.certificate.location"] = str(_file(folder, "user.crt"))
+            properties["ssl.key.location"] = str(_file(folder, "user.key"))
+        else:
+            properties["sasl.mechanism"] = kafka.auth.mechanism
+            properties["sasl.username"] = kafka.auth.username or ""
+            properties["sasl.password"] = f"file:{_file(folder, 'password')}"
+            transport = f"SASL_{transport}"
+    if transport != "PLAINTEXT":
+        properties["security.protocol"] = transport
+    return KafkaConnection(bootstrap_servers=kafka.bootstrap_servers, properties=properties)
+
+
+def _cassandra(pipeline: MeterPipeline, secrets: Path) -> CassandraConnection | None:
+    cassandra = pipeline.spec.cassandra
+    if cassandra.contact_points is None:
+        return None
+    username, password = None, None
+    if cassandra.secret_name:
+        folder = _folder(secrets, "spec.cassandra.secretName", cassandra.secret_name)
+        username, password = _file(folder, "username").read_text().strip(), _file(folder, "password")
+    return CassandraConnection(
+        contact_points=cassandra.contact_points,
+        port=cassandra.port,
+        datacenter=cassandra.datacenter,
+        username=username,
+        password_file=password,
+    )
+
+
+def _lake(pipeline: MeterPipeline, secrets: Path) -> LakeConnection | None:
+    lake = pipeline.spec.lake
+    if lake.endpoint is None:
+        return None
+    access, secret = None, None
+    if lake.secret_name:
+        folder = _folder(secrets, "spec.lake.secretName", lake.secret_name)
+        access, secret = _file(folder, "accessKey"), _file(folder, "secretKey")
+    return LakeConnection(endpoint=lake.endpoint, region=lake.region, access_key_file=access, secret_key_file=secret)
+
+
+def _folder(secrets: Path, field: str, name: str | None) -> Path:
+    folder = (secrets / (name or "")).absolute()
+    if name is None or not folder.is_dir():
+        raise LocalError(f"{field} is {name!r}, and there is no folder {folder}", "make it, with one file a key")
+    return folder
+
+
+def _file(folder: Path, key: str) -> Path:
+    path = folder / key
+    if not path.is_file():
+        raise LocalError(f"the secret {folder.name} has no file {path}", f"put the value of {key} into it")
+    return path
