@@ -31,6 +31,7 @@ KINDS = {
     "archiver": "meterpipe.adapters.archiver:Archiver",
 }
 
+STDERR = 2
 Build = Callable[[WorkerConfig, Telemetry], Worker]
 
 
@@ -63,8 +64,8 @@ def worker(kind: str, config: Path, port: int | None, host: str, stale_after: fl
     name = f"{pipeline.metadata.namespace}/{pipeline.metadata.name}"
     monitoring = pipeline.spec.monitoring
     logs.configure(monitoring.log_level, worker=kind, pipeline=name)
-    faulthandler.enable(sys.__stderr__)
-    faulthandler.register(signal.SIGUSR1, sys.__stderr__, all_threads=True)
+    faulthandler.enable(STDERR)
+    faulthandler.register(signal.SIGUSR1, STDERR, all_threads=True)
     chosen = monitoring.port if port is None else port
     sys.exit(_serve(kind, settings, name, chosen, host, Health(stale_after=stale_after)))
 
