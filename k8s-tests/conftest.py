@@ -6,7 +6,6 @@ whose images are loaded beforehand.
 """
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,10 +50,8 @@ def harness() -> Iterator[Harness]:
 @pytest.fixture
 def kube(harness: Harness) -> Iterator[Kube]:
     """Give a test a namespace of its own, deleted afterwards with all in it."""
-    namespace = f"test-{uuid.uuid4().hex[:8]}"
-    harness.kube.kubectl("create", "namespace", namespace)
-    yield harness.kube.inside(namespace)
-    harness.kube.kubectl("delete", "namespace", namespace, "--wait=false")
+    with harness.namespace() as inside:
+        yield inside
 
 
 def _helm_folder() -> Path:

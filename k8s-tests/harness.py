@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,16 @@ class Harness:
 
     kube: Kube
     ours: bool
+
+    @contextmanager
+    def namespace(self) -> Iterator[Kube]:
+        """Make a namespace and give access to it; it is deleted afterwards with all in it."""
+        name = f"test-{uuid.uuid4().hex[:8]}"
+        self.kube.kubectl("create", "namespace", name)
+        try:
+            yield self.kube.inside(name)
+        finally:
+            self.kube.kubectl("delete", "namespace", name, "--wait=false")
 
     def load(self, *images: str | Path) -> None:
         """Bring images of `cluster images`, or docker-archive files, onto the node; elsewhere they must be there."""

@@ -107,6 +107,34 @@ def test_an_image_of_own_files_can_be_made_loaded_and_run(ours: Harness, kube: K
     assert kube.kubectl("logs", "greeter") == "good morning, pods\n"
 
 
+def test_an_image_is_loaded_again_only_when_it_has_changed(ours: Harness, tmp_path: Path) -> None:
+    def load(text: str, file: str) -> str:
+        (tmp_path / "text").write_text(text)
+        run_tool("make-image", tmp_path / file, "localhost/changing:1", "--add", f"{tmp_path}/text:/text")
+        return load_again(file)
+
+    def load_again(file: str) -> str:
+        command = tool("load-image", tmp_path / file)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr.strip().rpartition(".tar ")[2]
+
+    assert load("one", "a.tar") == "loaded"
+    assert load_again("a.tar") == "was there already"
+    assert load("two", "b.tar") == "loaded"
+    assert load_again("a.tar") == "loaded"
+
+
+def test_helm_installs_and_removes_a_chart(harness: Harness, kube: Kube, tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: note, version: 0.1.0}")
+    (tmp_path / "templates" / "note.yaml").write_text(
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: note}, data: {text: {{ .Values.text }}}}"
+    )
+    kube.helm("install", "note", tmp_path, "--set", "text=hello")
+    assert kube.get("configmap", "note")["data"] == {"text": "hello"}
+    kube.helm("uninstall", "note")
+    assert kube.get("configmap", "--field-selector=metadata.name=note")["items"] == []
+
+
 def test_a_killed_api_server_comes_back_and_pods_do_not_notice(ours: Harness, web: Kube) -> None:
     def containers() -> list[tuple[str, int, str]]:
         (pod,) = web.get("pods", "-l", "app=web")["items"]

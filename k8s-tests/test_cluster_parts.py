@@ -8,7 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cluster import archive, cli, configs, pki
+from cluster import archive, cli, configs, pki, preflight
 from cluster.archive import Entry, Image, ImageConfig
 from cluster.errors import ClusterError
 from cluster.images import NODE_IMAGES, RECIPES, reference
@@ -113,6 +113,7 @@ class TestArchive:
 
     def test_an_archive_reads_back_as_it_was_written(self, tmp_path: Path) -> None:
         image = archive.read(self.write(tmp_path, "a.tar"), tmp_path)
+        assert archive.references(tmp_path / "a.tar") == ["localhost/site:1"]
         assert image.config == ImageConfig(("/run.sh",), ("--fast",), ("A=1",), "1000:1000", "/srv")
         with tarfile.open(image.layers[0]) as layer:
             found = {member.name: oct(member.mode) for member in layer}
@@ -206,6 +207,18 @@ class TestImages:
     def test_scripts_that_start_services_can_be_run(self) -> None:
         for script in (HERE / "images").glob("*/start.sh"):
             assert script.stat().st_mode & 0o111 == 0o111
+
+
+class TestPreflight:
+    def test_who_is_not_root_is_told_what_else_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("os.geteuid", lambda: 1000)
+        monkeypatch.setattr("sys.platform", "linux")
+        assert "root" in str(preflight.problem())
+        assert "kind" in str(preflight.problem())
+
+    def test_another_system_is_told_what_else_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.platform", "darwin")
+        assert "needs Linux, this is darwin" in str(preflight.problem())
 
 
 class TestRecord:

@@ -70,6 +70,15 @@ def write(image: Image, reference: str, out: Path) -> None:
             _add(tar, name, io.BytesIO(data), len(data))
 
 
+def references(archive: Path) -> list[str]:
+    """Return the names of the images in a docker-archive."""
+    try:
+        with tarfile.open(archive) as tar:
+            return [name for image in json.load(_member(tar, "manifest.json")) for name in image["RepoTags"] or ()]
+    except (tarfile.TarError, KeyError, OSError) as error:
+        raise _no_archive(archive, error) from error
+
+
 def read(archive: Path, folder: Path) -> Image:
     """Unpack a docker-archive's first image: its layers go to ``folder``."""
     try:
@@ -82,7 +91,7 @@ def read(archive: Path, folder: Path) -> Image:
                 with layers[-1].open("wb") as out:
                     shutil.copyfileobj(_member(tar, name), out)
     except (tarfile.TarError, KeyError, OSError) as error:
-        raise ClusterError(f"{archive} is no docker-archive: {error}", "`cluster make-image` writes one") from error
+        raise _no_archive(archive, error) from error
     return Image(
         layers,
         ImageConfig(
@@ -126,6 +135,10 @@ def parse_entry(text: str) -> Entry:
     if not Path(source).exists():
         raise ClusterError(f"--add {text!r}: {source} does not exist")
     return Entry(target, Path(source))
+
+
+def _no_archive(path: Path, error: Exception) -> ClusterError:
+    return ClusterError(f"{path} is no docker-archive: {error}", "`cluster make-image` and `docker save` write such")
 
 
 def _add_entry(tar: tarfile.TarFile, entry: Entry, known: set[str]) -> None:

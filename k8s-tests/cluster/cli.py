@@ -13,6 +13,8 @@ from pathlib import Path
 
 from cluster import archive, images, lifecycle, preflight, programs, status
 from cluster.errors import ClusterError
+from cluster.layout import Cluster
+from cluster.record import Process
 from cluster.shell import say
 from cluster.store import Store, cache_root
 
@@ -182,9 +184,7 @@ def _up(options: argparse.Namespace) -> int:
         else:
             lifecycle.up(states, options.name, found, first)
     cluster, init = lifecycle.find(states, options.name)
-    for word, file in zip(wanted, more, strict=True):
-        lifecycle.load_image(init, file)
-        say(f"image {word} loaded")
+    _load(cluster, init, dict(zip(wanted, more, strict=True)))
     if options.metrics_server:
         lifecycle.add_metrics_server(cluster)
     print(f"export KUBECONFIG={cluster.kubeconfig}")
@@ -206,11 +206,15 @@ def _status(options: argparse.Namespace) -> int:
 
 def _load_image(options: argparse.Namespace) -> int:
     files = [_image_file(word) for word in options.image]
-    _, init = lifecycle.find(_states(), options.name)
-    for word, file in zip(options.image, files, strict=True):
-        lifecycle.load_image(init, file)
-        say(f"image {word} loaded")
+    cluster, init = lifecycle.find(_states(), options.name)
+    _load(cluster, init, dict(zip(options.image, files, strict=True)))
     return 0
+
+
+def _load(cluster: Cluster, init: Process, files: dict[str, Path]) -> None:
+    for word, file in files.items():
+        new = lifecycle.load_image(cluster, init, file)
+        say(f"image {word} loaded" if new else f"image {word} was there already")
 
 
 def _kubeconfig(options: argparse.Namespace) -> int:

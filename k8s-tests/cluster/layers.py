@@ -107,10 +107,11 @@ def _install(target: Path, *what: str) -> None:
 
 def _finish_python(folder: Path) -> None:
     """Compile modules once for all pods, and let scripts start by the image's own Python."""
+    (folder / ".lock").unlink(missing_ok=True)  # uv's own
     python = run("uv", "python", "find", PYTHON).strip()
     compiling = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
     run(python, *compiling, "-s", folder, "-p", "/opt/meterpipe", folder)
-    for script in (folder / "bin").glob("*"):
+    for script in filter(Path.is_file, (folder / "bin").glob("*")):
         first, newline, rest = script.read_bytes().partition(b"\n")
         if first.startswith(b"#!") and b"python" in first:
             script.write_bytes(b"#!/usr/bin/python3" + newline + rest)

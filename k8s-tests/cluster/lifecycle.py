@@ -1,5 +1,6 @@
 """Bringing a cluster up, loading images into it, and taking it down without a trace."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cluster import configs, node, pki, preflight
+from cluster.archive import references
 from cluster.errors import ClusterError
 from cluster.layout import Cluster, free_network
 from cluster.programs import HERE, KUBERNETES_LINKS
@@ -25,6 +27,7 @@ from cluster.record import (
 from cluster.shell import run, say, succeeds, wait_for
 
 CGROUPS = Path("/sys/fs/cgroup")
+LOADED = "loaded.json"
 CTR = ("ctr", "--address", str(configs.CONTAINERD))
 
 
@@ -74,7 +77,7 @@ def _start(cluster: Cluster, record: Record, programs: dict[str, Path], images: 
     hint = f"read the logs in {cluster.logs}"
     wait_for("containerd answers", lambda: _containerd_answers(init), 60, hint)
     for image in images:
-        load_image(init, image)
+        load_image(cluster, init, image)
     say("containerd up, its first images loaded")
     kubectl = kubectl_of(cluster)
     wait_for("API server is ready", lambda: succeeds(*kubectl, "get", "--raw", "/readyz"), 120, hint)
@@ -115,16 +118,33 @@ def down(states: Path, name: str) -> bool:
     return True
 
 
-def load_image(init: Process, archive: Path) -> None:
-    """Import a docker-archive file into the node's containerd; it is unpacked when its first container starts."""
-    if not archive.is_file():
-        raise ClusterError(f"{archive} is not a file", "`cluster images` lists the images that can be built")
+def load_image(cluster: Cluster, init: Process, archive: Path) -> bool:
+    """Import a docker-archive file into the node's containerd; it is unpacked when its first container starts.
+
+    Returns False when the node has just this file's images already.
+    """
+    names = references(archive)
+    stat = archive.stat()
+    identity = f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}"
+    known = loaded_files(cluster)
+    if names and all(known.get(name) == identity for name in names):
+        return False
     run(
-        *inside(init, *CTR, "--namespace", "k8s.io"),
-        *("images", "import", "--no-unpack", "-"),
+        *inside(init, *CTR, "--namespace", "k8s.io", "images", "import", "--no-unpack", "-"),
         stdin=archive,
-        hint="the file must be a docker-archive (`cluster make-image` and `docker save` write such)",
+        hint=f"read {cluster.logs}/containerd.log",
     )
+    (cluster.state / LOADED).write_text(json.dumps(known | dict.fromkeys(names, identity)))
+    return True
+
+
+def loaded_files(cluster: Cluster) -> dict[str, str]:
+    """Return which file each image on the node came from: name to path, size and time of change."""
+    try:
+        found: dict[str, str] = json.loads((cluster.state / LOADED).read_text())
+    except FileNotFoundError:
+        return {}
+    return found
 
 
 def loaded_images(init: Process) -> list[str]:

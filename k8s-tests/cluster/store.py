@@ -24,7 +24,8 @@ def cache_root() -> Path:
 def fingerprint(inputs: Iterable[str | Path]) -> str:
     """Hash texts and files (a folder stands for all files below it) to 16 hex digits.
 
-    A file counts by its content and its name below the given folder, never by its place on the machine.
+    A file counts by its content and its name below the given folder, never by its place on the machine; what Python
+    compiles beside its sources does not count.
     """
     digest = hashlib.sha256()
     for item in inputs:
@@ -32,15 +33,15 @@ def fingerprint(inputs: Iterable[str | Path]) -> str:
             _feed(digest.update, b"text", item.encode())
             continue
         for path in files_below(item):
+            if path.parent.name == "__pycache__":
+                continue
             _feed(digest.update, str(path.relative_to(item.parent)).encode(), path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def files_below(path: Path) -> list[Path]:
-    """List the files at or below a path in a fixed order, without what Python leaves behind."""
-    if not path.is_dir():
-        return [path]
-    return sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    """List the files at or below a path in a fixed order."""
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
 
 
 class Store:
