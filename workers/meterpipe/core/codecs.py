@@ -14,7 +14,7 @@ import numpy.typing as npt
 from meterpipe.core.control import decode_control
 from meterpipe.core.deadletters import Reason, Reject
 from meterpipe.core.envelope_codec import decode_envelope
-from meterpipe.core.json_codec import JsonColumns, JsonDecoder
+from meterpipe.core.json_codec import JsonColumns, JsonDecoder, starts_as_object
 from meterpipe.core.murmur2 import partition_of
 from meterpipe.core.readings import EMPTY, Key, KeyTable, Readings
 from meterpipe.spec.models import KeyRule, ReadingsFormat
@@ -117,11 +117,9 @@ class Decoder:
 
 
 def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]] | None:
-    """Indices by format; None if every value starts as a JSON object (told by two C-level passes)."""
-    if all(values):
-        firsts = {value[0] for value in values}  # type: ignore[index]
-        if firsts == {0x7B}:
-            return None
+    """Indices by format; None if every value starts as a JSON object."""
+    if starts_as_object(values):
+        return None
     found: dict[str, list[int]] = {}
     for index, value in enumerate(values):
         if not value:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import repeat
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -56,6 +56,17 @@ class JsonColumns:
     revision: npt.NDArray[np.uint16]
 
 
+NEWLINE, BRACE = ord("\n"), ord("{")
+
+
+def starts_as_object(values: Sequence[bytes | None]) -> bool:
+    """Whether every value begins with `{`."""
+    try:
+        return set(map(itemgetter(0), values)) <= {BRACE}  # type: ignore[arg-type]  # None is told by the TypeError
+    except (TypeError, IndexError):
+        return False
+
+
 class JsonDecoder:
     """Decodes batches of JSON messages with the field names and time zone of one pipeline."""
 
@@ -90,9 +101,10 @@ class JsonDecoder:
         Lines are safe to join when each is one value: no line break inside a value (counted), each starts as an object,
         and the structs hold scalars only, so that no value can span two lines.
         """
-        count = len(values)
-        lines = b"\n".join(values)
-        if lines.count(b"\n") != count - 1 or lines.count(b"\n{") != count - 1 or not lines.startswith(b"{"):
+        if not starts_as_object(values):
+            return None
+        count, lines = len(values), b"\n".join(values)
+        if np.count_nonzero(np.frombuffer(lines, np.uint8) == NEWLINE) != count - 1:
             return None
         for decoder in self._batch_decoders:
             try:
