@@ -8,7 +8,8 @@ import yaml
 from click.testing import CliRunner, Result
 from meterpipe.cli.errors import BadInput
 from meterpipe.cli.main import cli
-from meterpipe.cli.spec import read_pipeline, read_worker_config
+from meterpipe.cli.spec import read_pipeline, read_worker_config, reference_page
+from meterpipe.worker.telemetry import Metric
 
 GOOD = "apiVersion: meterpipe.io/v1alpha1\nkind: MeterPipeline\nmetadata: {name: demo}\n"
 BAD = GOOD + "spec:\n  aggregator:\n    window: [60]\n    grace: -1\n"
@@ -138,3 +139,12 @@ def test_an_unknown_field_is_told_the_nearest():
 
 def test_the_definition_is_printed_as_yaml():
     assert yaml.safe_load(run("crd").output)["kind"] == "CustomResourceDefinition"
+
+
+def test_the_reference_page_is_up_to_date():
+    committed = (Path(__file__).parents[3] / "docs/reference.md").read_text()
+    assert committed == reference_page(), "run: meterpipe explain --markdown > docs/reference.md"
+
+
+def test_the_reference_page_lists_every_metric():
+    assert all(f"`{metric}`" in reference_page() for metric in Metric)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 from meterpipe.spec.crd import as_yaml, definition, openapi_schema
-from meterpipe.spec.explain import as_markdown
 from meterpipe.spec.models import MeterPipeline, Spec
 from meterpipe.spec.structural import INT_OR_STRING, filled
 
@@ -82,8 +81,3 @@ def test_the_yaml_says_what_the_definition_says():
 def test_the_definition_in_the_chart_is_up_to_date():
     committed = (ROOT / "charts/meterpipe/crds/meterpipes.yaml").read_text()
     assert committed == as_yaml(definition()), "run: meterpipe crd > charts/meterpipe/crds/meterpipes.yaml"
-
-
-def test_the_reference_page_is_up_to_date():
-    committed = (ROOT / "docs/reference.md").read_text()
-    assert committed == as_markdown(), "run: meterpipe explain --markdown > docs/reference.md"

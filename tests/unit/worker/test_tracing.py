@@ -1,7 +1,10 @@
 """Spans of batches, and the W3C context that comes and goes in Kafka headers."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
-from meterpipe.adapters.tracing import MAX_LINKS, Tracer, current_traceparent, traceparents
+from meterpipe.adapters.tracing import MAX_LINKS, Tracer, current_traceparent, otlp_tracer, traceparents
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -103,3 +106,29 @@ def test_headers_of_messages_are_gathered_once_each():
 def test_few_messages_of_a_batch_are_looked_at():
     messages = iter([Message(("traceparent", str(n))) for n in range(MAX_LINKS + 5)])
     assert len(traceparents(messages)) == MAX_LINKS
+
+
+@pytest.mark.parametrize(("given", "asked"), [("", "/v1/traces"), ("/", "/v1/traces"), ("/own/path", "/own/path")])
+def test_spans_are_posted_to_the_collector(monkeypatch: pytest.MonkeyPatch, given: str, asked: str):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    posted: list[tuple[str, str | None]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            posted.append((self.path, self.headers["content-type"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        tracer = otlp_tracer(f"http://127.0.0.1:{server.server_port}{given}", "meterpipe-sink")
+        with tracer.span("write", [], {"rows": 3}):
+            pass
+        tracer.close()
+        answering.join()
+    assert posted == [(asked, "application/x-protobuf")]

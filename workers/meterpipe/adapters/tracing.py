@@ -3,6 +3,7 @@
 A batch is made of messages of many traces, so their contexts become links of the batch's span, not its parent.
 """
 
+import logging
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,6 +47,7 @@ class Tracer:
 
 def otlp_tracer(endpoint: str, service: str, **resource: str) -> Tracer:
     """A tracer to a collector. `endpoint` without a path gets OTLP's usual one, /v1/traces."""
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # one line a lost batch, not one a retry
     has_path = urlsplit(endpoint).path.strip("/")
     url = endpoint if has_path else f"{endpoint.rstrip('/')}/v1/traces"
     return Tracer(OTLPSpanExporter(endpoint=url, timeout=EXPORT_TIMEOUT), service, **resource)

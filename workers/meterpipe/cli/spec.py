@@ -14,6 +14,7 @@ from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.load import load_model, load_pipelines
 from meterpipe.spec.models import MeterPipeline
 from meterpipe.spec.problems import Problem, SpecError
+from meterpipe.worker.telemetry import Metric
 
 STDIN = Path("-")
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -125,7 +126,7 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
 @click.command()
 @click.argument("path", default="")
 @click.option("-r", "--recursive", is_flag=True, help="Show the fields of the fields, too.")
-@click.option("--markdown", is_flag=True, help="Print the reference page of all fields.")
+@click.option("--markdown", is_flag=True, help="Print the reference page of all fields and metrics.")
 def explain(path: str, recursive: bool, markdown: bool) -> None:
     """Explain a field of a MeterPipeline: type, default, bounds, rules, meaning and the fields below it.
 
@@ -134,12 +135,28 @@ def explain(path: str, recursive: bool, markdown: bool) -> None:
     meterpipe explain spec --recursive
     """
     if markdown:
-        click.echo(explaining.as_markdown(), nl=False)
+        click.echo(reference_page(), nl=False)
         return
     try:
         click.echo(explaining.as_text(explaining.find(path), recursive), nl=False)
     except explaining.UnknownFieldError as unknown:
         raise BadInput(str(unknown), unknown.way_out) from unknown
+
+
+def reference_page() -> str:
+    """The reference of all that others may rely on: the fields of the resource and the metrics of the workers."""
+    metrics = [
+        "# Metrics of the workers",
+        "",
+        "Each worker serves them at `/metrics`. Names and labels are fixed: autoscaling, dashboards and alerts rely on",
+        "them. The true rate of a worker, whatever it waits for, is `meterpipe_readings_total` over",
+        "`meterpipe_busy_seconds_total`.",
+        "",
+        "| metric | type | labels | meaning |",
+        "|---|---|---|---|",
+        *(f"| `{m}` | {m.kind} | {', '.join(f'`{label}`' for label in m.labels)} | {m.help} |" for m in Metric),
+    ]
+    return explaining.as_markdown() + "\n" + "\n".join(metrics) + "\n"
 
 
 @click.command()
