@@ -14,7 +14,7 @@ import yaml
 
 Path = tuple[str | int, ...]
 
-MAX_NODES = 100_000
+MAX_NODES = 20_000
 MAX_DEPTH = 64
 
 _PLAIN = "?"  # the tag of a scalar that does not name its type
