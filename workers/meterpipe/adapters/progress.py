@@ -45,6 +45,13 @@ class Progress:
         """Offsets between what the group committed and the ends of its topics; transaction markers count too."""
         return sum(end - start for _, _, start, end in self._open_ranges(worker))
 
+    def lag_or_none(self, worker: str) -> int | None:
+        """As `lag`; None where the broker does not answer, for figures that are only looked at."""
+        try:
+            return self.lag(worker)
+        except KafkaException:
+            return None
+
     def remaining(self, worker: str) -> int:
         """Messages the group has yet to commit: as `lag`, but exact, by reading what lies between. For small lags."""
         starts = {(topic, partition): start for topic, partition, start, _ in self._open_ranges(worker)}

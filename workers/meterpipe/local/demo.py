@@ -12,7 +12,7 @@ from meterpipe.datasets.households import Household
 from meterpipe.datasets.packaged import NotAvailableError, read_packaged_london
 from meterpipe.local import process, replayed
 from meterpipe.local.errors import LocalError
-from meterpipe.local.live import Live
+from meterpipe.local.live import KINDS, Live
 from meterpipe.local.paths import DataDir, cache_dir
 from meterpipe.local.replayed import DAY_MS, Replayed
 from meterpipe.local.replayer import Replayer, readings_of
@@ -26,7 +26,6 @@ MOST_DAYS = (LAST_DAY - FIRST_DAY) // DAY_MS + 1
 LOOK_EVERY = 1.0
 STANDSTILL = 90.0  # seconds without any change after which the demo gives up
 CLOSE = 500  # offsets of lag that are few enough to be read one by one
-KINDS = ("aggregator", "sink", "archiver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,8 @@ def perform(running: Session, base: Sequence[Household], todo: Replayed, screen:
 
 def _wait(running: Session, sender: Replayer, progress: Progress, screen: View) -> Balance:
     """Look on until every reading is in a closed window, in Cassandra and in the lake."""
-    live, changed, before = Live(running.metrics), time.monotonic(), None
+    live = Live(running.metrics, progress.lag_or_none)
+    changed, before = time.monotonic(), None
     while True:
         for line in running.supervisor.tick():
             screen.say(line)
@@ -85,6 +85,9 @@ def _wait(running: Session, sender: Replayer, progress: Progress, screen: View) 
         figures = live.look()
         screen.show(figures, [("sent", f"{sender.publisher.sent.readings:,}")])
         if not sender.is_alive() and (balance := _through(progress)):
+            sent = sender.publisher.sent.readings
+            speed = f", {sent / figures.seconds:,.0f} readings/s through everything" if sent else ""
+            screen.say(f"all is through after {figures.seconds:.1f} s{speed}")
             return balance
         now = (sender.publisher.sent.readings, figures.readings, figures.windows, figures.rows, figures.lake_rows)
         if now != before:

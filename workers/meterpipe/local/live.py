@@ -1,14 +1,17 @@
 """What a running pipeline does right now, as figures that survive restarts of its workers."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from meterpipe.local.scrape import Samples, scrape, total
+from meterpipe.local.scrape import scrape, total
 from meterpipe.local.session import kind_of
 from meterpipe.worker.telemetry import Metric
 
 COUNTERS = (Metric.READINGS, Metric.WINDOWS, Metric.ROWS)
+KINDS = ("aggregator", "sink", "archiver")
+RATE_OVER = 5.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +21,12 @@ class Figures:
     seconds: float
     readings: int
     rate: float
-    """Readings a second into the windows, since the look before."""
+    """Readings a second into the windows, over the last seconds."""
     windows: int
     rows: int
     lake_rows: int
     lag: Mapping[str, int]
-    """Messages waiting, by kind of worker."""
-    up: int
-    """Workers that answer."""
+    """Messages waiting, by kind of worker; transaction markers count too."""
 
 
 @dataclass(slots=True)
@@ -41,41 +42,52 @@ class Tally:
         self._last = value
 
 
-class Live:
-    """Looks at the workers of one session. `metrics`: port of /metrics by worker name."""
+class Rate:
+    """How fast a count grows, over the last RATE_OVER seconds."""
 
-    def __init__(self, metrics: Mapping[str, int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._metrics, self._clock = metrics, clock
-        self._began = self._looked = clock()
-        self._before = 0.0
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, float]] = deque()
+
+    def see(self, now: float, count: float) -> float:
+        """The count is `count` now; its growth a second."""
+        self._seen.append((now, count))
+        while len(self._seen) > 2 and now - self._seen[1][0] >= RATE_OVER:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        return max(0.0, (count - before) / (now - since)) if now > since else 0.0
+
+
+class Live:
+    """Looks at the workers of one session. `metrics`: port of /metrics by worker name. `lag`: of a kind of worker."""
+
+    def __init__(
+        self,
+        metrics: Mapping[str, int],
+        lag: Callable[[str], int | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics, self._lag, self._clock = metrics, lag, clock
+        self._began = clock()
+        self._rate = Rate()
         self._tallies = {(name, metric): Tally() for name in metrics for metric in COUNTERS}
+        self._kinds = [kind for kind in KINDS if kind in set(map(kind_of, metrics))]
 
     def look(self) -> Figures:
-        """The figures now."""
-        samples = {name: found for name, port in self._metrics.items() if (found := scrape(port))}
-        for name, found in samples.items():
-            for metric in COUNTERS:
-                self._tallies[name, metric].see(total([found], metric))
-        now = self._clock()
-        readings = self._sum("aggregator", Metric.READINGS)
-        rate = (readings - self._before) / max(now - self._looked, 1e-3)
-        self._before, self._looked = readings, now
+        """The figures now. A worker that does not answer keeps its last ones."""
+        for name, port in self._metrics.items():
+            if samples := scrape(port):
+                for metric in COUNTERS:
+                    self._tallies[name, metric].see(total([samples], metric))
+        now, readings = self._clock(), self._sum("aggregator", Metric.READINGS)
         return Figures(
             seconds=now - self._began,
             readings=int(readings),
-            rate=max(0.0, rate),
+            rate=self._rate.see(now, readings),
             windows=int(self._sum("aggregator", Metric.WINDOWS)),
             rows=int(self._sum("sink", Metric.ROWS)),
             lake_rows=int(self._sum("archiver", Metric.ROWS)),
-            lag=lag_by_kind(samples),
-            up=len(samples),
+            lag={kind: count for kind in self._kinds if (count := self._lag(kind)) is not None},
         )
 
     def _sum(self, kind: str, metric: Metric) -> float:
         return sum(t.sum for (name, of), t in self._tallies.items() if of == metric and kind_of(name) == kind)
-
-
-def lag_by_kind(samples: Mapping[str, Samples]) -> dict[str, int]:
-    """Messages waiting, by kind of worker, as the workers themselves see it."""
-    kinds = sorted({kind_of(name) for name in samples})
-    return {kind: int(total([s for n, s in samples.items() if kind_of(n) == kind], Metric.LAG)) for kind in kinds}

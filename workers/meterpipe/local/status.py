@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from meterpipe.adapters.progress import Progress
 from meterpipe.local import process
-from meterpipe.local.live import lag_by_kind
+from meterpipe.local.live import KINDS
 from meterpipe.local.paths import DataDir
 from meterpipe.local.probes import listens
 from meterpipe.local.scrape import scrape, total
@@ -18,8 +18,6 @@ from meterpipe.local.services import RECIPES, Connections
 from meterpipe.local.session import RUN, kind_of
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.worker.telemetry import Metric
-
-KINDS = ("aggregator", "sink", "archiver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def _workers(data: DataDir) -> list[WorkerState]:
         running = process.find(data, name)
         state = WorkerState(name, kind_of(name), running.pid if running else None, f"127.0.0.1:{port}")
         if running and (samples := scrape(port)):
-            readings, lag = int(total([samples], Metric.READINGS)), lag_by_kind({name: samples})[kind_of(name)]
+            readings, lag = int(total([samples], Metric.READINGS)), int(total([samples], Metric.LAG))
             state = WorkerState(state.name, state.kind, state.pid, state.metrics, readings, lag)
         states.append(state)
     return states
