@@ -119,11 +119,17 @@ def to_utc(local: npt.NDArray[np.int64], zone: ZoneInfo) -> Instants:
             unreal[doubtful] = True
             offset[doubtful] = before
         else:
-            passes = local[doubtful]
-            back = np.flatnonzero(np.diff(passes) < 0)
-            second = int(back[0]) + 1 if len(back) else len(passes)
-            offset[doubtful[second:]] = after
+            offset[doubtful[_second_pass(local[doubtful]) :]] = after
     return Instants(local - offset, unreal)
+
+
+def _second_pass(times: npt.NDArray[np.int64]) -> int:
+    """Place at which the second pass through an hour that exists twice begins; the length if there is but one pass."""
+    back = np.flatnonzero(np.diff(times) < 0)
+    if len(back):
+        return int(back[0]) + 1
+    one_time = len(times) > 1 and times[0] == times[-1]  # a meter read as seldom as that: one time a pass
+    return 1 if one_time else len(times)
 
 
 def _offset(zone: ZoneInfo, utc_ms: int) -> int:

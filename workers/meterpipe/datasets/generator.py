@@ -5,6 +5,7 @@ them are exact in any order. Readings come in the order of their arrival; each s
 that a checker knows what to expect.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -71,7 +72,7 @@ class GeneratorSpec:
             raise ValueError(f"meters must be at least 1, got {self.meters}")
         if self.interval_s < 1:
             raise ValueError(f"interval must be at least 1 s, got {self.interval_s}")
-        if not self.slots >= 1:
+        if not 0 < self.days < math.inf or self.slots < 1:
             raise ValueError(f"days must hold at least one interval of {self.interval_s} s, got {self.days}")
         for name in ("late", "out_of_order", "duplicate", "revised", "gap", "glitch"):
             rate = getattr(self, f"{name}_rate")

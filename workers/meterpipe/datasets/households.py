@@ -97,6 +97,16 @@ def replay(base: Sequence[Household], selection: Selection, batch_rows: int = BA
             return
 
 
+def count_readings(base: Sequence[Household], selection: Selection) -> int:
+    """How many readings `replay` gives."""
+    count = len(base) if selection.households is None else selection.households
+    total = 0
+    for place, household in enumerate(base[:count]):
+        own = sum(int((~np.isnan(c.value)).sum()) for c in _wanted(household, selection).channels)
+        total += own * len(range(place, count, len(base)))
+    return total if selection.limit is None else min(total, selection.limit)
+
+
 def _wanted(household: Household, selection: Selection) -> Household:
     """The household cut to the wanted times and attributes."""
     start = 0 if selection.since is None else int(np.searchsorted(household.ts, selection.since, "left"))

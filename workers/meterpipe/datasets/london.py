@@ -26,7 +26,7 @@ _SINGLE = ("start", "value")
 
 
 def read_london(path: Path, options: ReadOptions) -> Loaded:
-    """The households of the file, in order of appearance. Raises BadFileError at a broken line unless skipping."""
+    """The households of the file, in order of appearance. Raises BadFileError; at broken lines unless skipping."""
     names = _TRIAL if _TRIAL[0] in header_of(path, ",") else _SINGLE
     sheet = read_sheet(path, names)
     stamp, energy = names[-2:]

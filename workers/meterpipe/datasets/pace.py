@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+SHORTEST_S = 0.001  # no wait is shorter: a clock need not tell less apart
 SLICE_S = 0.05
 """A paced stream is sent in slices of this many seconds."""
 

@@ -20,7 +20,7 @@ from meterpipe.core.control import CONTROL_HEADER, encode_control
 from meterpipe.core.envelope_codec import encode_envelopes
 from meterpipe.core.readings import READING_SCHEMA
 from meterpipe.datasets.json_rows import JsonRows
-from meterpipe.datasets.pace import SLICE_S, Pace
+from meterpipe.datasets.pace import SHORTEST_S, SLICE_S, Pace
 
 DAY_MS = 86_400_000
 MAX_MESSAGE = 1_000_000
@@ -31,6 +31,19 @@ _IN_FLIGHT_MESSAGES = 200_000
 _IN_FLIGHT_BYTES = 128 * 1024 * 1024
 _CHUNK = 10_000  # messages handed over at once
 _POLL_S = 0.05
+
+
+FIELDS = {
+    "meter": "gateway",
+    "metric": "metricType",
+    "attribute": "metricAttribute",
+    "timestamp": "timestamp",
+    "value": "value",
+    "interval": "interval",
+    "quality": "quality",
+    "revision": "revision",
+}
+"""JSON fields of a reading where no pipeline names others."""
 
 
 class Format(StrEnum):
@@ -51,10 +64,14 @@ class NotSentError(RuntimeError):
 class Producer(Protocol):
     """What is needed of confluent_kafka.Producer, made with `delivery.report.only.error`."""
 
-    def produce(self, topic: str, value: bytes, /, **options: Any) -> None:
+    def produce(
+        self, topic: str, value: bytes, *, partition: int, headers: Any, on_delivery: Callable[[Any, Any], None]
+    ) -> None:
         """Queue one message."""
 
-    def produce_batch(self, topic: str, messages: list[dict[str, Any]], /, **options: Any) -> int:
+    def produce_batch(
+        self, topic: str, messages: list[dict[str, Any]], *, on_delivery: Callable[[Any, Any], None]
+    ) -> int:
         """Queue many; gives back how many were taken, the others hold `_error`."""
 
     def poll(self, timeout: float, /) -> int:
@@ -101,9 +118,9 @@ class Publisher:
         self.sent = Sent()
         self._producer = producer
         self._topic = topic
-        self._partitions = partitions
+        self.partitions = partitions
         self._form = form
-        self._rows = JsonRows(names or _FIELDS)
+        self._rows = JsonRows(names or FIELDS)
         self._max_message = max_message
         self._json_failed = partial(self._failed, 1)
 
@@ -121,21 +138,17 @@ class Publisher:
         sent.first_ts = int(ts[0]) if sent.first_ts is None else sent.first_ts
         sent.last_ts = max(int(ts.max()), sent.last_ts if sent.last_ts is not None else int(ts[0]))
 
-    def finish(self, give_up_after: Callable[[int], bool] = lambda left: False) -> Sent:
-        """Wait until every message is delivered or has failed; `give_up_after` is asked with the number left."""
-        while left := self._producer.flush(1.0):
-            if give_up_after(left):
-                self.sent.failed += left
-                self.sent.errors["not acknowledged when given up"] += left
-                break
+    def finish(self) -> Sent:
+        """Wait until every message is delivered or has failed (at the latest after the client's message timeout)."""
+        while self._producer.flush(1.0):
+            pass
         return self.sent
 
     def control(self, event_time: int) -> None:
         """Tell every partition that event time has reached `event_time` (UTC ms), behind all that was sent."""
         value = encode_control(event_time)
-        for partition in range(self._partitions):
-            options = {"partition": partition, "headers": [CONTROL_HEADER], "on_delivery": partial(self._failed, 0)}
-            self._producer.produce(self._topic, value, **options)
+        for partition in range(self.partitions):
+            self._produce(value, partition, CONTROL_HEADER, 0)
 
     def _send_json(self, batch: pa.RecordBatch) -> None:
         values, keys = self._rows.encode(batch)
@@ -159,17 +172,19 @@ class Publisher:
     def _send_envelopes(self, batch: pa.RecordBatch) -> None:
         limit = min(ENVELOPE_BYTES, self._max_message - OVERHEAD)
         try:
-            envelopes = encode_envelopes(batch.select(READING_SCHEMA.names), self._partitions, limit)
+            envelopes = encode_envelopes(batch.select(READING_SCHEMA.names), self.partitions, limit)
         except ValueError as error:
             raise TooLargeError(f"topic {self._topic} takes {self._max_message} bytes a message: {error}") from error
         for partition, message, readings in envelopes:
             self._make_room(1, len(message))
-            failed = partial(self._failed, readings)
-            options = {"partition": partition, "headers": [CONTENT_ENVELOPE], "on_delivery": failed}
-            self._producer.produce(self._topic, message, **options)
+            self._produce(message, partition, CONTENT_ENVELOPE, readings)
             self.sent.messages += 1
             self.sent.bytes += len(message)
         self._producer.poll(0)
+
+    def _produce(self, value: bytes, partition: int, header: tuple[str, bytes], readings: int) -> None:
+        failed = partial(self._failed, readings)
+        self._producer.produce(self._topic, value, partition=partition, headers=[header], on_delivery=failed)
 
     def _refuse(self, meter: str, size: int) -> None:
         shown = meter if len(meter) <= 40 else f"{meter[:37]}..."
@@ -188,18 +203,6 @@ class Publisher:
         if error is not None:
             self.sent.failed += readings
             self.sent.errors[str(error)] += max(1, readings)
-
-
-_FIELDS = {
-    "meter": "gateway",
-    "metric": "metricType",
-    "attribute": "metricAttribute",
-    "timestamp": "timestamp",
-    "value": "value",
-    "interval": "interval",
-    "quality": "quality",
-    "revision": "revision",
-}
 
 
 def paced(
@@ -221,7 +224,7 @@ def paced(
         while at < len(due):
             elapsed = clock() - start
             if due[at] > elapsed:
-                sleep(min(SLICE_S, float(due[at]) - elapsed))
+                sleep(min(SLICE_S, max(SHORTEST_S, float(due[at]) - elapsed)))
                 continue
             end = int(np.searchsorted(due, elapsed + SLICE_S, "left"))  # all that is due within this slice
             yield batch.slice(at, end - at)

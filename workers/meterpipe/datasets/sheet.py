@@ -40,6 +40,10 @@ class BadFileError(ValueError):
     """A file, or a line of it, that can't be read. The message begins with the file (and line)."""
 
 
+class BrokenLineError(BadFileError):
+    """A line that can't be read; the others may be had by skipping it."""
+
+
 class Sheet:
     """The rows of one CSV file. `columns` are arrays of binary, `line` the 1-based line of each row."""
 
@@ -104,12 +108,12 @@ class Sheet:
             self._bad |= bad
 
     def good(self, skip_broken: bool) -> tuple[npt.NDArray[np.bool_], int]:
-        """Which rows are whole, and how many lines are broken. Raises BadFileError at a broken line unless skipping."""
+        """Which rows are whole, and how many lines are broken. Raises BrokenLineError unless skipping."""
         broken = self._broken_lines + int(self._bad.sum())
         if broken and not skip_broken:
             first = min(self._problems, key=lambda p: p.line)
             more = f" ({broken} broken lines in all)" if broken > 1 else ""
-            raise BadFileError(f"{self.path}:{first}{more}")
+            raise BrokenLineError(f"{self.path}:{first}{more}")
         return ~self._bad, broken
 
 

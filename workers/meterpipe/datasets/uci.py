@@ -36,7 +36,7 @@ _DATE = re.compile(rb"\s*(\d{1,2})/(\d{1,2})/(\d{4})\s*")
 
 
 def read_uci(path: Path, options: ReadOptions) -> Loaded:
-    """The household of the file (one channel a column). Raises BadFileError at a broken line unless skipping."""
+    """The household of the file (one channel a column). Raises BadFileError; at a broken line unless skipping, too."""
     sheet = read_sheet(path, ("Date", "Time", *(c.name for c in COLUMNS)), delimiter=";")
     local, swapped = _local(sheet, options.day_order)
     values = [sheet.numbers(c.name, f"a number ({c.unit}) or ? for none") for c in COLUMNS]

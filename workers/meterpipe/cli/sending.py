@@ -1,0 +1,268 @@
+"""What `replay`, `generate` and `flush` share: where to send, how, and what is told at the end."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pyarrow as pa
+from confluent_kafka import KafkaException
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from meterpipe.adapters.kafka import new_producer
+from meterpipe.cli.errors import BadInput, Failed
+from meterpipe.cli.spec import read_pipeline, read_worker_config
+from meterpipe.datasets.pace import Pace
+from meterpipe.datasets.publish import MAX_MESSAGE, Format, NotSentError, Publisher, TooLargeError, end_of_day, paced
+from meterpipe.local.errors import LocalError
+from meterpipe.local.paths import DEFAULT_DATA, DataDir
+from meterpipe.local.resolve import kafka_connection, resolve
+from meterpipe.local.services import Connections
+from meterpipe.spec.connections import KafkaConnection
+from meterpipe.spec.models import MeterPipeline
+from meterpipe.spec.names import names_of
+
+CONNECT_S = 15.0
+GIVE_UP_MS = 120_000  # a message not acknowledged by then has failed
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+class Instant(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
+    """An instant: RFC 3339, a date (its first moment) or epoch milliseconds; UTC where no zone is given."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """UTC ms. Raises the usual usage error."""
+        if isinstance(value, int):
+            return value
+        try:
+            if str(value).lstrip("-").isdigit() and len(str(value)) > len("20240131"):
+                return int(value)
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: give 2024-01-31, 2024-01-31T12:00:00Z or epoch milliseconds", param, ctx)
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        return (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+class Rate(click.ParamType):  # type: ignore[type-arg]
+    """Readings a second, or `max`."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """None for max. Raises the usual usage error."""
+        if value == "max":
+            return None
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate < float("inf"):
+            self.fail(f"{value!r} is no rate: give readings a second, above 0, or max", param, ctx)
+        return rate
+
+
+def options(*each: Decorator) -> Decorator:
+    """Several click options as one decorator."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(each):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+target_options = options(
+    click.option("-f", "--pipeline", "pipeline", type=click.Path(path_type=Path), help="The pipeline (YAML)."),
+    click.option("--config", type=click.Path(path_type=Path), help="A worker's configuration file, in place of -f."),
+    click.option(
+        "--dir", "root", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True,
+        help="Data directory of `meterpipe run`: tells where Kafka is and, without -f and --config, the pipeline.",
+    ),
+    click.option(
+        "--secrets", type=click.Path(path_type=Path), default=Path("secrets"), show_default=True,
+        help="Folder with a folder of files for each secretName of the pipeline.",
+    ),
+)  # fmt: skip
+sending_options = options(
+    click.option("--rate", type=Rate(), default="max", show_default=True, help="Readings a second, or max."),
+    click.option(
+        "--speedup", type=click.FloatRange(min=0, min_open=True),
+        help="Send in step with the readings' own times, so many times as fast.",
+    ),
+    click.option(
+        "--format", "form", type=click.Choice([f.value for f in Format]), default="json", show_default=True,
+        help="json: a message a reading. envelope: Arrow batches, several times cheaper for all who read them.",
+    ),
+    click.option(
+        "--flush/--no-flush", "flushing", default=True, show_default=True,
+        help="At the end, tell every partition that event time is at the end of the last day + grace: windows close.",
+    ),
+)  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; show no progress.")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which pipeline's readings topic, on which Kafka."""
+
+    pipeline: MeterPipeline
+    kafka: KafkaConnection
+
+    @property
+    def topic(self) -> str:
+        """The readings topic."""
+        return names_of(self.pipeline).readings
+
+
+def find_target(pipeline: Path | None, config: Path | None, root: Path, secrets: Path) -> Target:
+    """The target of `target_options`. BadInput or Failed tell what is missing."""
+    if pipeline and config:
+        raise BadInput("-f and --config exclude each other", "give one of them")
+    data = DataDir(root.absolute())
+    if config or (not pipeline and data.config.exists()):
+        found = read_worker_config(config or data.config)
+        return Target(found.pipeline, found.kafka)
+    if not pipeline:
+        raise BadInput(f"no pipeline given, and none has run in {root}", "give -f pipeline.yaml, or --dir of its run")
+    spec = read_pipeline(pipeline)
+    try:
+        if data.connections.exists():
+            connections = Connections.model_validate_json(data.connections.read_text())
+            return Target(spec, resolve(spec, connections, secrets).kafka)
+        if named := kafka_connection(spec, secrets):
+            return Target(spec, named)
+    except LocalError as error:
+        raise BadInput(error.problem, error.way_out) from error
+    raise Failed(
+        f"{pipeline} names no Kafka (spec.kafka.bootstrapServers), and none runs in {root}",
+        f"start one: meterpipe run -f {pipeline} --dir {root}",
+    )
+
+
+@contextmanager
+def publisher(target: Target, form: Format) -> Iterator[Publisher]:
+    """A publisher to the readings topic. Failed if Kafka or the topic isn't there, or the client refuses to go on."""
+    client = new_producer(
+        target.kafka,
+        delivery_report_only_error=True,
+        message_timeout_ms=GIVE_UP_MS,
+        message_max_bytes=MAX_MESSAGE,
+    )
+    where = target.kafka.bootstrap_servers
+    try:
+        topics = client.list_topics(timeout=CONNECT_S).topics
+        if target.topic not in topics:
+            raise Failed(
+                f"Kafka at {where} has no topic {target.topic}",
+                "`meterpipe run` makes the topics of its pipeline; check --dir and the pipeline's name",
+            )
+        partitions = len(topics[target.topic].partitions)
+        names = target.pipeline.spec.readings.fields.model_dump()
+        yield Publisher(client, target.topic, partitions, form, names)
+    except KafkaException as error:
+        raise Failed(f"Kafka at {where}: {error.args[0].str()}", "is it running? see `meterpipe status`") from error
+    except (TooLargeError, NotSentError) as error:
+        raise Failed(str(error)) from error
+
+
+def transmit(
+    out: Publisher, batches: Iterable[pa.RecordBatch], total: int, pace: Pace, flush_grace: int | None, quiet: bool
+) -> dict[str, Any]:
+    """Send everything and wait until it is delivered; the figures. `flush_grace` (s): send the control record, too.
+
+    The control record is withheld if deliveries failed or the user interrupted: windows would close without readings
+    that a second attempt may still bring.
+    """
+    started, interrupted = time.monotonic(), False
+    with _progress(total, quiet) as advance:
+        try:
+            for batch in paced(batches, pace, time.monotonic, time.sleep):
+                out.send(batch)
+                advance(len(batch))
+        except KeyboardInterrupt:
+            interrupted = True
+        sent = out.finish()
+    event_time = None
+    if flush_grace is not None and sent.last_ts is not None and not sent.failed and not interrupted:
+        event_time = end_of_day(sent.last_ts, flush_grace)
+        out.control(event_time)
+        sent = out.finish()
+    seconds = time.monotonic() - started
+    return {
+        "readings": sent.delivered,
+        "failed": sent.failed,
+        "errors": dict(sent.errors),
+        "interrupted": interrupted,
+        "messages": sent.messages,
+        "megabytes": round(sent.bytes / 1e6, 3),
+        "seconds": round(seconds, 3),
+        "readingsPerSecond": round(sent.delivered / seconds) if seconds else 0,
+        "firstTime": shown(sent.first_ts),
+        "lastTime": shown(sent.last_ts),
+        "flushedTo": shown(event_time),
+    }
+
+
+def settle(facts: dict[str, Any], notes: Iterable[str], as_json: bool) -> None:
+    """Print what was done; Failed if anything was lost or left out by an interruption."""
+    notes = list(notes)
+    if as_json:
+        click.echo(json.dumps(facts | {"notes": notes}))
+    else:
+        console = Console()
+        table = Table(show_header=False, box=None, pad_edge=False)
+        for name, value in facts.items():
+            if value not in (None, {}, False):
+                table.add_row(name, f"{value:,}" if isinstance(value, int | float) else str(value))
+        console.print(table)
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+    if facts.get("failed") or facts.get("errors"):
+        why = ", ".join(f"{error} ({count} times)" for error, count in facts["errors"].items())
+        raise Failed(
+            f"{facts['failed']} readings were not delivered: {why}",
+            "send the data set again: the readings that arrived are recognised as duplicates",
+        )
+    if facts.get("interrupted"):
+        raise Failed(f"interrupted after {facts['readings']} readings; no control record was sent")
+
+
+def shown(instant: int | None) -> str | None:
+    """UTC ms as RFC 3339."""
+    if instant is None:
+        return None
+    stamp = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=instant)
+    return stamp.isoformat(timespec="milliseconds" if instant % 1000 else "seconds").replace("+00:00", "Z")
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, if that is a terminal; gives the function that advances it."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda count: None
+        return
+    rate_column = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("readings"), BarColumn(), MofNCompleteColumn(), rate_column, TimeRemainingColumn())
+    started, done = time.monotonic(), 0
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total, rate="")
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            rate = done / max(1e-9, time.monotonic() - started)
+            bar.update(task, advance=count, rate=f"{rate:,.0f}/s")
+
+        yield advance
