@@ -6,12 +6,14 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Message, TopicPartition
 
-from meterpipe.adapters.kafka import MAX_MESSAGE, new_producer
+from meterpipe.adapters.kafka import new_producer
 from meterpipe.spec.connections import KafkaConnection
 
 TIMEOUT = 60.0
 TRANSACTION_MS = 10_000
 """After this the broker aborts what a killed worker left open; until then its successor waits for the outcome."""
+CLIENT_LIMIT = 1_000_000_000
+"""Bytes of a message the client itself would refuse: the topics' own limits decide."""
 
 Headers = Sequence[tuple[str, bytes]]
 Delivered = Callable[[Any, Message], None]
@@ -26,7 +28,7 @@ class Transactions:
             connection,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_MS,
-            message_max_bytes=MAX_MESSAGE + 262_144,
+            message_max_bytes=CLIENT_LIMIT,
             linger_ms=20,
         )
         self._producer.init_transactions(TIMEOUT)
@@ -41,9 +43,7 @@ class Transactions:
         on_delivery: Delivered | None = None,
     ) -> None:
         """Add a record to the transaction; waits while the client's queue is full."""
-        if not self.open:
-            self._producer.begin_transaction()
-            self.open = True
+        self._begin()
         while True:
             try:
                 self._producer.produce(
@@ -55,12 +55,18 @@ class Transactions:
 
     def produce_all(self, topic: str, partition: int, values: Sequence[bytes], keys: Sequence[str]) -> None:
         """Add many records."""
+        self._begin()
         produce = self._producer.produce
         for value, key in zip(values, keys, strict=True):
             try:
                 produce(topic, value, key, partition)
             except BufferError:
                 self.produce(topic, partition, value, key)
+
+    def _begin(self) -> None:
+        if not self.open:
+            self._producer.begin_transaction()
+            self.open = True
 
     def deliver(self) -> None:
         """Wait until all records so far are with the broker and their `on_delivery` has been called."""

@@ -28,7 +28,9 @@ AGGREGATE_SCHEMA = pa.schema(
 WINDOW_KEY = b"meterpipe.window"
 """Schema metadata of a columnar message: the window's size in seconds, decimal."""
 MAX_ROWS = 8192
-"""Rows a columnar message holds at most: about 70 bytes a row, so below 900 KB with its dictionaries."""
+"""Rows a columnar message holds at most: about 70 bytes a row, so below MAX_BYTES unless meters have long names."""
+MAX_BYTES = 900_000
+"""Of a columnar message of more than one row; brokers take 1 MB by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,17 @@ def to_arrow(rows: Aggregates, keys: KeyTable, window: int) -> pa.RecordBatch:
 
 
 def encode_columns(rows: Aggregates, keys: KeyTable, window: int) -> list[bytes]:
-    """Arrow IPC streams of at most MAX_ROWS windows each."""
-    return [to_ipc(to_arrow(rows.take(slice(at, at + MAX_ROWS)), keys, window)) for at in range(0, len(rows), MAX_ROWS)]
+    """Arrow IPC streams of at most MAX_ROWS windows and MAX_BYTES each."""
+    cuts = range(0, len(rows), MAX_ROWS)
+    return [message for at in cuts for message in _pieces(rows.take(slice(at, at + MAX_ROWS)), keys, window)]
+
+
+def _pieces(rows: Aggregates, keys: KeyTable, window: int) -> list[bytes]:
+    message = to_ipc(to_arrow(rows, keys, window))
+    if len(message) <= MAX_BYTES or len(rows) == 1:
+        return [message]
+    half = len(rows) // 2
+    return [*_pieces(rows.take(slice(0, half)), keys, window), *_pieces(rows.take(slice(half, None)), keys, window)]
 
 
 class Result(

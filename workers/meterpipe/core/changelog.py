@@ -8,6 +8,7 @@ and taking in the deltas again; their results have been put out by the transacti
 
 import struct
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -15,12 +16,12 @@ import numpy as np
 
 from meterpipe.core.aggregates import Aggregates
 from meterpipe.core.balance import Balance
-from meterpipe.core.readings import Key, Samples
+from meterpipe.core.readings import NO_SAMPLES, Key, Samples
 
 CHUNK_BYTES = 800_000
 """Of a snapshot in one record; brokers take 1 MB by default."""
-DELTA_ROWS = 30_000
-"""Samples in one delta record: at most 24 bytes each."""
+DELTA_ROWS, DELTA_KEY_BYTES = 20_000, 300_000
+"""Samples in one delta record, 23 bytes each, and bytes of new keys."""
 
 Record = tuple[str, bytes]
 Column = tuple[str, bytes]
@@ -37,7 +38,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Delta(msgspec.Struct, frozen=True, array_like=True):
-    """What one commit took in (or a part of it: the mark is the commit's in each)."""
+    """What one commit took in, or a part of it: the mark is the commit's in each."""
 
     epoch: int
     mark: Mark
@@ -51,9 +52,13 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     epoch: int
     mark: Mark
     sizes_ms: list[int]
+    drop_duplicates: bool
     keys: list[Key]
     samples: list[Column]
-    rows: list[list[Column]]
+    rows: list[list[Column]]  # the other fields as in windows.Open
+    kept: list[list[Column]]
+    begins: list[int]
+    floor: int
 
 
 class CorruptChangelogError(Exception):
@@ -82,15 +87,27 @@ def _arrays(columns: list[Column]) -> list[Any]:
 
 def encode_deltas(epoch: int, first: int, mark: Mark, keys: list[Key], samples: Samples) -> list[Record]:
     """Records of one commit, numbered from `first`; at least one, as the mark moves even when no sample came."""
-    cuts = range(0, max(1, len(samples)), DELTA_ROWS)
+    pieces = [samples.take(slice(cut, cut + DELTA_ROWS)) for cut in range(0, max(1, len(samples)), DELTA_ROWS)]
+    parts = zip_longest(_chunks(keys), pieces, fillvalue=None)
     encode = msgspec.msgpack.Encoder().encode
     return [
-        (
-            f"delta/{first + n}",
-            encode(Delta(epoch, mark, keys if n == 0 else [], pack(samples.take(slice(cut, cut + DELTA_ROWS))))),
-        )
-        for n, cut in enumerate(cuts)
+        (f"delta/{first + n}", encode(Delta(epoch, mark, some or [], pack(NO_SAMPLES if piece is None else piece))))
+        for n, (some, piece) in enumerate(parts)
     ]
+
+
+def _chunks(keys: list[Key]) -> list[list[Key]]:
+    """`keys` in lists of about DELTA_KEY_BYTES."""
+    chunks: list[list[Key]] = []
+    room = 0
+    for key in keys:
+        size = 16 + len("".join(key).encode())
+        if size > room:
+            chunks.append([])
+            room = DELTA_KEY_BYTES
+        chunks[-1].append(key)
+        room -= size
+    return chunks
 
 
 _PIECE = struct.Struct(">qii")  # epoch, piece, pieces

@@ -36,11 +36,18 @@ class Decoded:
     controls: list[tuple[int, int]] = field(default_factory=list)
 
 
+KEY_BYTES = 4096
+"""Of meter, metric and attribute together (UTF-8): results and state repeat them, and must fit into a message."""
+
+
 def admit_any(key: Key) -> tuple[Reason, str] | None:
-    """Refuse only keys that name nothing."""
-    if key[0] and key[1] and key[2]:
-        return None
-    return Reason.MISSING_FIELD, "meter, metric and attribute must not be empty"
+    """Refuse only keys that name nothing, or are no names but whole texts."""
+    if not (key[0] and key[1] and key[2]):
+        return Reason.MISSING_FIELD, "meter, metric and attribute must not be empty"
+    size = len("".join(key).encode())
+    if size > KEY_BYTES:
+        return Reason.OUT_OF_RANGE, f"meter, metric and attribute have {size} bytes, at most {KEY_BYTES} are taken"
+    return None
 
 
 def admit_in(partition: int, partitions: int, rule: KeyRule) -> Admit:
@@ -169,13 +176,17 @@ def _intern_envelope(value: bytes, index: int, keys: KeyTable, admit: Admit) -> 
     if columns is None:
         return Decoded(EMPTY, rejects)
     table = np.empty(len(columns.keys), np.int32)
+    refused: dict[Reason, list[tuple[int, str]]] = {}
     for code, key in enumerate(columns.keys):
         known = keys.ids.get(key)
         if known is None and (why := admit(key)):
-            rows = columns.row[columns.codes == code]
-            rejects.append(Reject(index, *why, rows=tuple(rows.tolist())))
+            refused.setdefault(why[0], []).append((code, why[1]))
             known = -1
         table[code] = keys.add(key) if known is None else known
+    for reason, whys in refused.items():  # one dead letter a reason: each holds the whole envelope
+        rows = columns.row[np.isin(columns.codes, [code for code, _ in whys])]
+        others = f", and {len(whys) - 1} more like it" if len(whys) > 1 else ""
+        rejects.append(Reject(index, reason, whys[0][1] + others, rows=tuple(rows.tolist())))
     readings = Readings(
         key=table[columns.codes],
         ts=columns.ts,

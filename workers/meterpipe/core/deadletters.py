@@ -5,6 +5,10 @@ from enum import StrEnum
 
 Headers = list[tuple[str, bytes]]
 
+DETAIL_CHARS = 1000
+ROWS_BYTES = 16_384
+"""Of the rows' list: the headers have to fit into what a dead letter may be larger than its payload."""
+
 
 class Reason(StrEnum):
     """Why input was refused. Closed: each member is counted and drawn on the dashboard."""
@@ -48,12 +52,23 @@ def headers_of(reject: Reject, origin: Origin) -> Headers:
     """The headers of a dead letter. Its value is the untouched payload, its key the original key."""
     headers = [
         ("reason", reject.reason.value.encode()),
-        ("detail", reject.detail.encode()),
+        ("detail", reject.detail[:DETAIL_CHARS].encode(errors="replace")),
         ("topic", origin.topic.encode()),
         ("partition", str(origin.partition).encode()),
         ("offset", str(origin.offset).encode()),
         ("count", str(reject.count).encode()),
     ]
-    if reject.rows:
-        headers.append(("rows", ",".join(map(str, reject.rows)).encode()))
+    if reject.rows and len(rows := _ranges(reject.rows).encode()) <= ROWS_BYTES:
+        headers.append(("rows", rows))
     return headers
+
+
+def _ranges(rows: tuple[int, ...]) -> str:
+    """Ascending `rows` in short: `0-3,7,9-10`."""
+    found: list[list[int]] = []
+    for row in rows:
+        if found and row == found[-1][1] + 1:
+            found[-1][1] = row
+        else:
+            found.append([row, row])
+    return ",".join(f"{first}-{last}" if first != last else f"{first}" for first, last in found)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from meterpipe.core.aggregates import to_ipc
 from meterpipe.core.deadletters import Reason, Reject
 from meterpipe.core.murmur2 import partition_of
-from meterpipe.core.readings import READING_SCHEMA, Key
+from meterpipe.core.readings import FIRST_MS, LAST_MS, READING_SCHEMA, Key
 
 _STRINGS = ("meter", "metric", "attribute")
 _REQUIRED = (*_STRINGS, "ts", "value")
@@ -50,7 +50,7 @@ def decode_envelope(message: bytes, index: int) -> tuple[EnvelopeColumns | None,
         numbers: dict[str, Any] = {name: _number(table, name) for name in _NUMBERS}
     except (pa.ArrowException, ValueError) as error:
         return None, [Reject(index, Reason.WRONG_TYPE, f"envelope column: {error}")]
-    good, rejects = _screen(table, numbers["value"], index)
+    good, rejects = _screen(table, numbers["ts"], numbers["value"], index)
     codes, keys = _combine(strings, good)
     rows = np.flatnonzero(good).astype(np.int32)
     if len(rows) < len(good):
@@ -87,19 +87,24 @@ def _number(table: pa.Table, name: str) -> npt.NDArray[Any]:
     return column.to_numpy()  # type: ignore[no-any-return]
 
 
-def _screen(table: pa.Table, value: npt.NDArray[np.float64], index: int) -> tuple[npt.NDArray[np.bool_], list[Reject]]:
+def _screen(
+    table: pa.Table, ts: npt.NDArray[np.int64], value: npt.NDArray[np.float64], index: int
+) -> tuple[npt.NDArray[np.bool_], list[Reject]]:
     """Which rows are readings, and why the others are not."""
     null = np.zeros(table.num_rows, bool)
     for name in _REQUIRED:
         if table.column(name).null_count:
             null |= table.column(name).is_null().to_numpy()
     infinite = ~np.isfinite(value) & ~null
+    timeless = ((ts < FIRST_MS) | (ts > LAST_MS)) & ~null & ~infinite
     rejects = []
     if null.any():
         rejects.append(Reject(index, Reason.MISSING_FIELD, "a required column is null", _positions(null)))
     if infinite.any():
         rejects.append(Reject(index, Reason.OUT_OF_RANGE, "value is not finite", _positions(infinite)))
-    return ~(null | infinite), rejects
+    if timeless.any():
+        rejects.append(Reject(index, Reason.OUT_OF_RANGE, "ts is outside the years 1 to 9999", _positions(timeless)))
+    return ~(null | infinite | timeless), rejects
 
 
 def _positions(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:

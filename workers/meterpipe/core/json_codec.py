@@ -20,9 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from meterpipe.core.deadletters import Reason, Reject
-from meterpipe.core.readings import Key
+from meterpipe.core.readings import FIRST_MS, LAST_MS, Key
 
-FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
 _Timestamp = Annotated[int, msgspec.Meta(ge=FIRST_MS, le=LAST_MS)] | datetime
 _REQUIRED: list[tuple[str, Any]] = [
     ("meter", str),

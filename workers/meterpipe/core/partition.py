@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 
 import msgspec
 import numpy as np
@@ -14,7 +15,8 @@ from meterpipe.core.changelog import Mark, Record, Snapshot
 from meterpipe.core.codecs import Admit, Decoder, admit_any
 from meterpipe.core.deadletters import Reason, Reject
 from meterpipe.core.readings import EMPTY, NO_SAMPLES, KeyTable, Readings, Samples
-from meterpipe.core.windows import Closed, WindowPolicy, Windows
+from meterpipe.core.resize import resized
+from meterpipe.core.windows import Closed, Open, WindowPolicy, Windows
 
 SNAPSHOT_BYTES = 64 * 1024 * 1024
 
@@ -50,6 +52,7 @@ class Partition:
         self.balance = Balance()
         self.next_offset = 0
         self.topic_id = topic_id
+        self.changed = False  # by a restore, and not in the changelog yet
         self._decoder, self._admit, self._max_ahead_ms = decoder, admit, max_ahead_ms
         self._epoch = self._deltas = self._delta_bytes = self._known_keys = 0
         self._new: list[Samples] = []
@@ -102,7 +105,7 @@ class Partition:
     def records(self, snapshot_due: bool) -> list[Record]:
         """The changelog of what was taken in since the last call: a delta, or a snapshot if one is due."""
         new, self._new = Samples.concat([NO_SAMPLES, *self._new]), []
-        if snapshot_due or not self._epoch or self._delta_bytes > SNAPSHOT_BYTES:
+        if snapshot_due or self.changed or not self._epoch or self._delta_bytes > SNAPSHOT_BYTES:
             return self._snapshot()
         keys = list(islice(self.keys.ids, self._known_keys, None))
         records = changelog.encode_deltas(self._epoch, self._deltas, self.mark, keys, new)
@@ -112,60 +115,81 @@ class Partition:
         return records
 
     def _snapshot(self) -> list[Record]:
-        self._evict()
-        samples, rows = self.windows.state()
+        state, policy = self._evict(), self.windows.policy
         self._epoch += 1
         self._deltas = self._delta_bytes = 0
+        self.changed = False
         self._known_keys = len(self.keys)
         return changelog.encode_snapshot(
             Snapshot(
                 epoch=self._epoch,
                 mark=self.mark,
-                sizes_ms=list(self.windows.policy.sizes_ms),
+                sizes_ms=list(policy.sizes_ms),
+                drop_duplicates=policy.drop_duplicates,
                 keys=list(self.keys.ids),
-                samples=changelog.pack(samples),
-                rows=[changelog.pack(level) for level in rows],
+                samples=changelog.pack(state.samples),
+                rows=list(map(changelog.pack, state.rows)),
+                kept=list(map(changelog.pack, state.kept)),
+                begins=state.begins,
+                floor=state.floor,
             )
         )
 
-    def _evict(self) -> None:
-        """Forget keys without an open window: ids are dealt anew."""
-        samples, rows = self.windows.state()
+    def _evict(self) -> Open:
+        """Forget keys without an open window: ids are dealt anew. Gives back all that is open."""
+        state = self.windows.state()
         used = np.zeros(len(self.keys), bool)
-        for column in (samples.key, *(level.key for level in rows)):
-            used[column] = True
+        for keys in (state.samples.key, *(rows.key for rows in (*state.rows, *state.kept))):
+            used[keys] = True
         if used.all():
-            return
-        ids = np.cumsum(used, dtype=np.int32) - np.int32(1)
+            return state
+        state = state.rekeyed(np.cumsum(used, dtype=np.int32) - np.int32(1))
         self.keys = KeyTable(key for key, keep in zip(self.keys.ids, used.tolist(), strict=True) if keep)
-        self.windows.load(
-            replace(samples, key=ids[samples.key]), [replace(level, key=ids[level.key]) for level in rows]
-        )
+        self.windows.load(state)
+        return state
 
     def restore(self, records: Iterable[tuple[str, bytes | None]]) -> bool:
-        """Load the state from its changelog; False if there is none. Raises CorruptChangelogError."""
+        """Load the state from its changelog; False if there is none. Raises CorruptChangelogError.
+
+        The state may come from another policy; it is brought under this one then, and `changed` is set.
+        """
         found = changelog.decode(records)
         if found is None:
             return False
         snapshot, deltas = found
         self.keys = KeyTable(snapshot.keys)
-        self.windows.watermark = snapshot.mark.watermark
-        self.windows.load(
-            changelog.unpack_samples(snapshot.samples), [changelog.unpack_aggregates(level) for level in snapshot.rows]
-        )
+        policy = self.windows.policy
+        written = replace(policy, sizes_ms=tuple(snapshot.sizes_ms), drop_duplicates=snapshot.drop_duplicates)
+        windows = _reopened(snapshot, written)
         mark = snapshot.mark
-        for delta in deltas:
-            for key in delta.keys:
-                self.keys.add(key)
-            self.windows.hold(changelog.unpack_samples(delta.samples))
-            mark = delta.mark
-            self.windows.advance(mark.watermark)
-            self.windows.close()  # its results were put out by the transaction that wrote the delta
+        for mark, parts in groupby(deltas, key=attrgetter("mark")):
+            for delta in parts:
+                for key in delta.keys:
+                    self.keys.add(key)
+                windows.hold(changelog.unpack_samples(delta.samples))
+            windows.advance(mark.watermark)
+            windows.close()  # its results were put out by the transaction that wrote the delta
+        self.changed = written != policy
+        self.windows = resized(windows, policy) if self.changed else windows
         self.topic_id, self.next_offset = mark.topic_id, mark.next_offset
         self.balance = msgspec.structs.replace(mark.balance, open=0)  # what is open is told by the windows
         self._epoch, self._deltas, self._known_keys = snapshot.epoch, len(deltas), len(self.keys)
         self._new = []
         return True
+
+
+def _reopened(snapshot: Snapshot, policy: WindowPolicy) -> Windows:
+    windows = Windows(policy, snapshot.mark.watermark)
+    windows.load(
+        Open(
+            changelog.unpack_samples(snapshot.samples),
+            list(map(changelog.unpack_aggregates, snapshot.rows)),
+            list(map(changelog.unpack_aggregates, snapshot.kept)),
+            snapshot.begins,
+            snapshot.floor,
+        )
+    )
+    return windows
 
 
 def screen_ahead(readings: Readings, times: RecordTimes, max_ahead_ms: int) -> tuple[Readings, list[Reject]]:

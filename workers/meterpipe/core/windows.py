@@ -5,7 +5,7 @@ sum of its closed smaller ones. So duplicates and revisions are settled in one p
 more than one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,26 @@ class Closed:
     superseded: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Open:
+    """All that is open. Lists have an item a window size."""
+
+    samples: Samples  # readings whose smallest window is open, in log order
+    rows: list[Aggregates]  # closed smaller windows, merged
+    kept: list[Aggregates]  # what results hold beside, from before the sizes changed; no larger window is to get it
+    begins: list[int]  # windows that start earlier lack readings and do not come out
+    floor: int  # readings before it are late: under an earlier policy their windows have closed
+
+    def rekeyed(self, ids: npt.NDArray[np.int32]) -> "Open":
+        """The same with key k as ids[k]."""
+
+        def rekey(parts: list[Aggregates]) -> list[Aggregates]:
+            return [replace(part, key=ids[part.key]) for part in parts]
+
+        samples = replace(self.samples, key=ids[self.samples.key])
+        return replace(self, samples=samples, rows=rekey(self.rows), kept=rekey(self.kept))
+
+
 class Windows:
     """Open windows of one partition.
 
@@ -66,7 +86,10 @@ class Windows:
     def __init__(self, policy: WindowPolicy, watermark: int = NEVER) -> None:
         self.policy = policy
         self.watermark = watermark
+        self.flushed: list[tuple[int, Aggregates]] = []  # what comes out with the next closing, whatever closes
         self._open: list[tuple[int, int, Samples]] = []
+        self._kept = [NONE] * len(policy.sizes_ms)
+        self._begins, self._floor = [NEVER] * len(policy.sizes_ms), NEVER
         self._rows: list[list[Aggregates]] = [[] for _ in policy.sizes_ms]
         self._compacted = [0] * len(policy.sizes_ms)
         self._children = [
@@ -90,6 +113,8 @@ class Windows:
         seen[0] = self.watermark
         np.maximum(newest[:-1] - grace, self.watermark, out=seen[1:])
         late = ts - ts % size + size <= seen
+        if self._floor != NEVER:
+            late |= ts < self._floor
         self.watermark = max(self.watermark, int(newest[-1]) - grace)
         if not late.any():
             self.hold(samples)
@@ -104,16 +129,22 @@ class Windows:
     def close(self) -> Closed:
         """Results of all windows that end at or before the watermark."""
         reduced = reduce_samples(self._take_closing(), self.policy.sizes_ms[0], self.policy.drop_duplicates)
-        results: list[tuple[int, Aggregates]] = []
+        results, self.flushed = self.flushed, []
         for level, size in enumerate(self.policy.sizes_ms):
             rows = reduced.rows if level == 0 else self._close_level(level)
             if len(rows):
-                results.append((size // 1000, rows))
                 for child in self._children[level]:
                     self._rows[child].append(rows)
+            if self._floor != NEVER:
+                rows = self._after_change(level, rows)
+            if len(rows):
+                results.append((size // 1000, rows))
+        if self._floor != NEVER and self._is_settled():
+            self._floor = NEVER
         return Closed(results, reduced.counted, reduced.duplicates, reduced.superseded)
 
-    def _boundary(self, level: int) -> int:
+    def boundary(self, level: int) -> int:
+        """Windows of the level that start before it are closed."""
         size = self.policy.sizes_ms[level]
         return self.watermark - self.watermark % size
 
@@ -123,7 +154,7 @@ class Windows:
             self._open.append((int(samples.ts.min()), int(samples.ts.max()), samples))
 
     def _take_closing(self) -> Samples:
-        boundary = self._boundary(0)
+        boundary = self.boundary(0)
         held, self._open = self._open, []
         closing, remaining = [NO_SAMPLES], []
         for chunk in held:
@@ -147,7 +178,7 @@ class Windows:
         self.hold(Samples.concat([NO_SAMPLES, *(samples for _, _, samples in chunks)]))
 
     def _close_level(self, level: int) -> Aggregates:
-        boundary, size = self._boundary(level), self.policy.sizes_ms[level]
+        boundary, size = self.boundary(level), self.policy.sizes_ms[level]
         step = self.policy.sizes_ms[0]
         closing, remaining = [], []
         for chunk in self._rows[level]:  # each is sorted by start
@@ -164,8 +195,22 @@ class Windows:
         self._compacted[level] = min(self._compacted[level], held)
         return merge_rows(Aggregates.concat([NONE, *closing]), size, step)
 
-    def state(self) -> tuple[Samples, list[Aggregates]]:
-        """All that is open: samples in log order and partial rows by level, merged to be as small as can be."""
+    def _after_change(self, level: int, rows: Aggregates) -> Aggregates:
+        """The results of `level` when the sizes have changed and windows from before are still open."""
+        boundary, size, kept = self.boundary(level), self.policy.sizes_ms[level], self._kept[level]
+        if len(kept):
+            cut = int(np.searchsorted(kept.start, boundary))
+            rows = merge_rows(Aggregates.concat([kept.take(slice(0, cut)), rows]), size, size)
+            self._kept[level] = kept.take(slice(cut, None))
+        return rows.take(rows.start >= self._begins[level])
+
+    def _is_settled(self) -> bool:
+        """Whether the last change of sizes has no effect any more."""
+        begun = all(self.boundary(level) >= begin for level, begin in enumerate(self._begins))
+        return begun and self.boundary(0) >= self._floor and not any(map(len, self._kept))
+
+    def state(self) -> Open:
+        """All that is open, merged to be as small as can be."""
         self._join_open()
         sizes = self.policy.sizes_ms
         for level in range(1, len(sizes)):
@@ -173,11 +218,13 @@ class Windows:
                 self._rows[level] = [merge_rows(Aggregates.concat(self._rows[level]), sizes[level], sizes[0])]
                 self._compacted[level] = len(self._rows[level][0])
         samples = self._open[0][2] if self._open else NO_SAMPLES
-        return samples, [rows[0] if rows else NONE for rows in self._rows]
+        rows = [rows[0] if rows else NONE for rows in self._rows]
+        return Open(samples, rows, list(self._kept), list(self._begins), self._floor)
 
-    def load(self, samples: Samples, rows: list[Aggregates]) -> None:
+    def load(self, state: Open) -> None:
         """Put back what `state` gave."""
         self._open = []
-        self.hold(samples)
-        self._rows = [[level] if len(level) else [] for level in rows]
-        self._compacted = [len(level) for level in rows]
+        self.hold(state.samples)
+        self._rows = [[level] if len(level) else [] for level in state.rows]
+        self._compacted = [len(level) for level in state.rows]
+        self._kept, self._begins, self._floor = list(state.kept), list(state.begins), state.floor
