@@ -75,7 +75,8 @@ class Archiver:
             self._writer.versions,
             telemetry,
         )
-        self._intake = Intake(self._consumer, Decoder(config.pipeline.spec.readings), telemetry.waiting)
+        decoder = Decoder(config.pipeline.spec.readings)
+        self._intake = Intake(self._consumer, decoder, telemetry.waiting, self._limits.rows)
         self._settling, self._writing = Backoff(), Backoff()
         self._joined = self._paused = self._closing = False
         self._first_at: float | None = None  # when the first message since the last commit was taken

@@ -5,6 +5,7 @@ footprint whatever the number of dates), then made part of the table in one comm
 """
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -172,13 +173,15 @@ def count_rows(table: DeltaTable) -> int:
 
 def explain(problem: BaseException) -> str:
     """An error of the lake in one line, with its cause in plain words where the server's own are not."""
-    text = " ".join(str(problem).split()) or type(problem).__name__
+    text = " ".join(_COLOUR.sub("", str(problem)).split()) or type(problem).__name__
     if isinstance(problem, S3_ERRORS) and hasattr(problem, "response"):
         code = error_code(problem)  # type: ignore[arg-type]
         hint = HINTS.get(code)
         return f"{text} ({hint})" if hint else text
     return text
 
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the Delta library colours its errors
 
 HINTS: Mapping[str, str] = {
     "NoSuchBucket": "create the bucket, or correct lake.bucket",

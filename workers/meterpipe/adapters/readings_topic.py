@@ -92,10 +92,12 @@ MESSAGES_A_TAKE = 20_000
 class Intake:
     """Takes messages and decodes them, so many at a time that a step stays small whatever the messages hold."""
 
-    def __init__(self, consumer: Consumer, decoder: Decoder, waiting: Waiting) -> None:
+    def __init__(self, consumer: Consumer, decoder: Decoder, waiting: Waiting, readings: int) -> None:
+        """`readings`: about how many to take at most; messages are taken whole."""
         self._consumer = consumer
         self._decoder = decoder
         self._waiting = waiting
+        self._readings = min(readings, READINGS_A_TAKE)
         self._appetite = 100
 
     def take(self, buffer: Buffer, seconds: float) -> Taken | None:
@@ -123,5 +125,5 @@ class Intake:
         if not messages:
             return
         size = sum(len(v) for v in values if v) / len(messages)
-        by_readings = READINGS_A_TAKE / max(1.0, readings / len(messages))
+        by_readings = self._readings / max(1.0, readings / len(messages))
         self._appetite = max(1, int(min(MESSAGES_A_TAKE, by_readings, BYTES_A_TAKE / max(1.0, size))))
