@@ -44,7 +44,7 @@ def harness() -> Iterator[Harness]:
     kube = Kube(kubeconfig, kubeconfig.parent / "bin")
     yield Harness(kube, ours=True)
     if not was_up and not os.environ.get("KEEP_SERVICES"):
-        run_tool("down")
+        run_tool("down", "--keep-images")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from cluster.errors import ClusterError
 from cluster.images import NODE_IMAGES, RECIPES, reference
 from cluster.layout import NETWORKS, Cluster, free_network
 from cluster.programs import HERE, PARTS, kubernetes_version, version_flags
+from cluster.project import names, subset
 from cluster.record import Process, Record, read_record
 from cluster.status import Status
 from cluster.store import KEPT_PER_NAME, Store, fingerprint
@@ -207,6 +208,33 @@ class TestImages:
     def test_scripts_that_start_services_can_be_run(self) -> None:
         for script in (HERE / "images").glob("*/start.sh"):
             assert script.stat().st_mode & 0o111 == 0o111
+
+
+class TestProject:
+    LOCK = """# made by a tool
+aiohttp==3.14.5 \\
+    --hash=sha256:01 \\
+    --hash=sha256:02
+    # via kopf
+numpy==2.4.6 ; python_full_version < '3.12' \\
+    --hash=sha256:03
+numpy==2.5.5 ; python_full_version >= '3.12' \\
+    --hash=sha256:04
+    # via
+    #   meterpipe (pyproject.toml)
+ruff==0.17.6 \\
+    --hash=sha256:05
+"""
+
+    def test_the_image_takes_what_it_needs_from_the_lock_with_its_hashes(self) -> None:
+        pinned = subset(self.LOCK, {"aiohttp", "numpy"})
+        assert re.findall(r"sha256:(\d+)", pinned) == ["01", "02", "03", "04"]
+        assert "#" not in pinned
+        assert names(pinned) == {"aiohttp", "numpy"}
+
+    def test_a_package_the_lock_does_not_name_is_an_error(self) -> None:
+        with pytest.raises(ClusterError, match="does not name kopf"):
+            subset(self.LOCK, {"aiohttp", "kopf"})
 
 
 class TestPreflight:

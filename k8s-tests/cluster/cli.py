@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     verb.set_defaults(action=_up)
 
     verb = verbs.add_parser("down", parents=[named], help="stop the cluster and remove all it made")
+    verb.add_argument("--keep-images", action="store_true", help="keep the images on disk, for a quicker `up`")
     verb.set_defaults(action=_down)
 
     verb = verbs.add_parser("status", parents=[named], help="tell whether it is up and what runs")
@@ -193,7 +194,7 @@ def _up(options: argparse.Namespace) -> int:
 
 def _down(options: argparse.Namespace) -> int:
     with _store().lock("clusters"):
-        if not lifecycle.down(_states(), options.name):
+        if not lifecycle.down(_states(), options.name, options.keep_images):
             say(f"cluster {options.name} is not there: nothing to do")
     return 0
 

