@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -23,69 +23,25 @@ from meterpipe.adapters.cassandra import StoreUnreachableError, connect
 from meterpipe.adapters.schema import SchemaConflictError, apply_schema, needed, verify_schema
 from meterpipe.adapters.store_reader import StoreReader, Window, matching
 from meterpipe.cli.errors import BadInput, Failed
-from meterpipe.cli.spec import read_pipeline, read_worker_config
+from meterpipe.cli.target import target as named
+from meterpipe.cli.target import target_options
 from meterpipe.core.readings import Key
 from meterpipe.core.store_schema import Schema, plan, wanted
-from meterpipe.local.errors import LocalError
-from meterpipe.local.paths import DEFAULT_DATA, DataDir
-from meterpipe.local.resolve import resolve
-from meterpipe.local.services import Connections
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
 
 __all__ = ["get", "schema"]
 
-Command = Callable[..., None]
 NUMBERS = ("count", "min", "max", "sum", "avg", "first", "last")
 UNREACHABLE = "is it running (`meterpipe status`)? `meterpipe run -f pipeline.yaml` starts one"
 
 
-def target_options(command: Command) -> Command:
-    """Where the pipeline and its Cassandra are."""
-    options = (
-        click.option("-f", "--file", "spec", type=click.Path(path_type=Path), help="The pipeline (YAML)."),
-        click.option("--config", type=click.Path(path_type=Path), help="A worker's configuration, in place of -f."),
-        click.option(
-            "--dir", "root", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True,
-            help="Data directory of `meterpipe run`: the pipeline that ran there, if neither -f nor --config is given.",
-        ),
-        click.option(
-            "--secrets", type=click.Path(path_type=Path), default=Path("secrets"), show_default=True,
-            help="Folder with a folder of files for each secretName of the pipeline.",
-        ),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def target(spec: Path | None, config: Path | None, root: Path, secrets: Path) -> WorkerConfig:
-    """The configuration the options name. BadInput if they name none, or two."""
-    data = DataDir(root.absolute())
-    if spec and config:
-        raise BadInput("-f and --config both name a pipeline", "give one of them")
-    if config:
-        found = read_worker_config(config)
-    elif spec:
-        pipeline = read_pipeline(spec)
-        try:
-            found = resolve(pipeline, _embedded(data), secrets)
-        except LocalError as error:
-            raise Failed(error.problem, error.way_out) from error
-    elif data.config.exists():
-        found = read_worker_config(data.config)
-    else:
-        raise BadInput(f"no pipeline: {root} is no data directory of one", "give -f pipeline.yaml, or --dir")
+    """The configuration the options name. BadInput if it has no Cassandra."""
+    found = named(spec, config, root, secrets)
     if found.cassandra is None:
         raise BadInput("cassandra: the configuration does not say where Cassandra is", "add contactPoints and port")
     return found
-
-
-def _embedded(data: DataDir) -> Connections:
-    if data.connections.exists():
-        return Connections.model_validate_json(data.connections.read_bytes())
-    nowhere = {"kafka": {"bootstrapServers": ""}, "cassandra": {"contactPoints": ["127.0.0.1"]}, "lake": {}}
-    return Connections.model_validate(nowhere)
 
 
 @contextmanager

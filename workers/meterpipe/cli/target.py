@@ -1,0 +1,60 @@
+"""Which pipeline a command means, and where its services are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from meterpipe.cli.errors import BadInput, Failed
+from meterpipe.cli.spec import read_pipeline, read_worker_config
+from meterpipe.local.errors import LocalError
+from meterpipe.local.paths import DEFAULT_DATA, DataDir
+from meterpipe.local.resolve import resolve
+from meterpipe.local.services import Connections
+from meterpipe.spec.connections import WorkerConfig
+
+Command = Callable[..., None]
+
+
+def target_options(command: Command) -> Command:
+    """-f, --config, --dir, --secrets; the command gets them as spec, config, root, secrets."""
+    options = (
+        click.option("-f", "--file", "spec", type=click.Path(path_type=Path), help="The pipeline (YAML)."),
+        click.option("--config", type=click.Path(path_type=Path), help="A worker's configuration, in place of -f."),
+        click.option(
+            "--dir", "root", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True,
+            help="Data directory of `meterpipe run`: the pipeline that ran there, if neither -f nor --config is given.",
+        ),
+        click.option(
+            "--secrets", type=click.Path(path_type=Path), default=Path("secrets"), show_default=True,
+            help="Folder with a folder of files for each secretName of the pipeline.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def target(spec: Path | None, config: Path | None, root: Path, secrets: Path) -> WorkerConfig:
+    """The configuration the options name. BadInput if they name none, or two."""
+    data = DataDir(root.absolute())
+    if spec and config:
+        raise BadInput("-f and --config both name a pipeline", "give one of them")
+    if config:
+        return read_worker_config(config)
+    if spec:
+        pipeline = read_pipeline(spec)
+        try:
+            return resolve(pipeline, _embedded(data), secrets)
+        except LocalError as error:
+            raise Failed(error.problem, error.way_out) from error
+    if data.config.exists():
+        return read_worker_config(data.config)
+    raise BadInput(f"no pipeline: {root} is no data directory of one", "give -f pipeline.yaml, or --dir")
+
+
+def _embedded(data: DataDir) -> Connections:
+    if data.connections.exists():
+        return Connections.model_validate_json(data.connections.read_bytes())
+    nowhere = {"kafka": {"bootstrapServers": ""}, "cassandra": {"contactPoints": ["127.0.0.1"]}, "lake": {}}
+    return Connections.model_validate(nowhere)
