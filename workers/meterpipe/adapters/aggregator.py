@@ -13,11 +13,20 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from meterpipe.adapters.changelog import read_changelog
-from meterpipe.adapters.kafka import TopicInfo, new_consumer, offset_of, topic_info
-from meterpipe.adapters.transaction import TIMEOUT, Transactions
+from meterpipe.adapters.kafka import TopicInfo, new_admin, new_consumer, offset_of, topic_info
+from meterpipe.adapters.readings_topic import TopicIdentity
+from meterpipe.adapters.transaction import TIMEOUT, BrokenProducerError, Transactions
 from meterpipe.core.aggregates import encode_columns, encode_json
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, Decoder, admit_in
 from meterpipe.core.deadletters import Origin, headers_of
@@ -38,6 +47,8 @@ OPEN_READINGS = 400_000  # taken in since the last commit, above which it is com
 POLL_SECONDS = 0.05
 SNAPSHOT_SECONDS = 30.0
 IDLE_SECONDS = 10.0
+WATCH_SECONDS = 1.0  # between two looks at the topic's identity
+PAUSE_SECONDS = 1.0  # before starting over
 
 
 class StateMismatchError(Exception):
@@ -49,12 +60,18 @@ class Owned:
 
     def __init__(self, state: Partition, now: float) -> None:
         self.state = state
-        self.touched = False
+        self.touched = state.changed
+        self.read_to = -1  # the end of the partition when it was last reached; markers of transactions count
         self.snapshot_at = now
         self.snapshot_offset = -1
         self.active_at = now
         self.active_watermark = state.windows.watermark
         self.told = state.balance
+
+    @property
+    def hint(self) -> str:
+        """Where in the changelog a restore may begin, as metadata of the committed offset."""
+        return str(self.snapshot_offset) if self.snapshot_offset >= 0 else ""
 
 
 class Aggregator:
@@ -71,9 +88,12 @@ class Aggregator:
         self._owned: dict[int, Owned] = {}
         self._metadata: Any = None  # of the consumer group, as it was when the partitions were assigned
         self._pending, self._batch = 0, BATCH_MESSAGES
-        self._committed_at = time.monotonic()
+        self._committed_at = self._watched_at = time.monotonic()
+        self._identity = TopicIdentity(new_admin(config.kafka), self._names.readings)
         self._out = Transactions(config.kafka, f"{self._names.group(self.kind)}-{uuid4()}")
-        self._consumer = new_consumer(config.kafka, self._names.group(self.kind), auto_offset_reset="error")
+        self._consumer = new_consumer(
+            config.kafka, self._names.group(self.kind), auto_offset_reset="error", enable_partition_eof=True
+        )
         self._subscribe()
 
     def _subscribe(self) -> None:
@@ -83,17 +103,21 @@ class Aggregator:
 
     def step(self) -> int:
         """Consume a batch, put it into windows, commit if due."""
-        with self._telemetry.waiting:
-            messages = self._consumer.consume(self._batch, POLL_SECONDS)
-        if messages:
-            self._process(messages)
-        now = time.monotonic()
-        self._advance_idle(now)
-        waited = now - self._committed_at
-        if waited * 1000 >= self._spec.aggregator.commit_interval_ms or self._pending >= OPEN_READINGS:
-            self._commit_or_start_over()
-        self._out.poll()
-        return len(messages)
+        taken = 0
+        try:
+            with self._telemetry.waiting:
+                messages = self._consumer.consume(self._batch, POLL_SECONDS)
+            taken = self._process(messages)
+            now = time.monotonic()
+            self._watch(now)
+            self._advance_idle(now)
+            waited = now - self._committed_at
+            if waited * 1000 >= self._spec.aggregator.commit_interval_ms or self._pending >= OPEN_READINGS:
+                self._commit()
+            self._out.poll()
+        except KafkaException as failed:
+            self._start_over(failed.args[0])
+        return taken
 
     def close(self) -> None:
         """Commit what is in hand and leave the group."""
@@ -106,11 +130,11 @@ class Aggregator:
 
     # -- messages in
 
-    def _process(self, messages: list[Message]) -> None:
+    def _process(self, messages: list[Message]) -> int:
         if any(map(Message.error, messages)):
-            for error in filter(None, map(Message.error, messages)):
-                self._judge(error)
-            messages = [m for m in messages if m.error() is None]
+            messages = [m for m in messages if self._is_input(m)]
+        if not messages:
+            return 0
         partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
         cuts = np.flatnonzero(np.diff(partitions)) + 1
         groups: dict[int, list[Message]] = {}
@@ -120,13 +144,22 @@ class Aggregator:
         for number, group in groups.items():
             if owned := self._owned.get(number):
                 self._take(number, owned, group)
-        per_message = max(1.0, (self._pending - before) / max(1, len(messages)))
+        per_message = max(1.0, (self._pending - before) / len(messages))
         self._batch = int(min(BATCH_MESSAGES, max(16, BATCH_READINGS / per_message)))
+        return len(messages)
 
-    def _judge(self, error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+    def _is_input(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            if owned := self._owned.get(message.partition() or 0):
+                owned.read_to = offset_of(message)
+        elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:  # what we are to read is gone
             raise KafkaException(error)
-        log.warning("consumer: %s", error.str())
+        else:
+            log.warning("consumer: %s", error.str())
+        return False
 
     def _take(self, number: int, owned: Owned, messages: list[Message]) -> None:
         state = owned.state
@@ -155,6 +188,17 @@ class Aggregator:
             for value, _ in split_envelope(to_arrow(taken.late, state.keys)):
                 self._out.produce(self._names.late, number, value, None, [CONTENT_ENVELOPE, missed])
 
+    def _watch(self, now: float) -> None:
+        """Start over when the topic was created anew: offsets mean something else then."""
+        if now - self._watched_at < WATCH_SECONDS:
+            return
+        self._watched_at = now
+        answer = self._identity.answer()
+        if answer and answer[0] and answer[0] != self._topic.id:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC, f"{self._names.readings} was created anew"))
+        if not self._identity.asking:
+            self._identity.ask()
+
     def _advance_idle(self, now: float) -> None:
         for number, owned in self._owned.items():
             idle = now - owned.active_at
@@ -174,17 +218,9 @@ class Aggregator:
             _, end = self._consumer.get_watermark_offsets(where, timeout=2.0, cached=False)
         except KafkaException:
             return False
-        return bool(end <= owned.state.next_offset)
+        return bool(end <= max(owned.state.next_offset, owned.read_to))
 
     # -- results out
-
-    def _commit_or_start_over(self) -> None:
-        try:
-            self._commit()
-        except KafkaException as failed:
-            self._give_up(failed.args[0])
-            self._consumer.unsubscribe()
-            self._subscribe()
 
     def _commit(self) -> None:
         """Close what the watermarks have passed and commit all, with the offsets of the partitions that moved."""
@@ -198,7 +234,7 @@ class Aggregator:
             if any(owned.snapshot_offset < 0 for owned in moved.values()):
                 self._out.deliver()  # tells the offsets of new snapshots
             offsets = [
-                TopicPartition(self._names.readings, number, owned.state.next_offset, f"{owned.snapshot_offset}")
+                TopicPartition(self._names.readings, number, owned.state.next_offset, owned.hint)
                 for number, owned in moved.items()
             ]
             self._out.commit(offsets, self._metadata)
@@ -243,8 +279,16 @@ class Aggregator:
         self._telemetry.count(Metric.ABORTS)
         self._drop()
         if error.fatal():
-            raise KafkaException(error)
+            raise BrokenProducerError(error.str())
         self._out.abort()
+
+    def _start_over(self, error: KafkaError) -> None:
+        """Give up and join the group anew, which restores the state from the changelog."""
+        self._give_up(error)
+        self._consumer.unsubscribe()
+        with self._telemetry.waiting:
+            time.sleep(PAUSE_SECONDS)
+        self._subscribe()
 
     # -- partitions come and go
 
@@ -254,6 +298,8 @@ class Aggregator:
         started = time.monotonic()
         starts = []
         for where in consumer.committed(assigned, TIMEOUT):
+            if where.error:
+                raise KafkaException(where.error)
             owned = self._restore(consumer, where)
             self._owned[where.partition] = owned
             starts.append(TopicPartition(where.topic, where.partition, owned.state.next_offset))
@@ -270,7 +316,7 @@ class Aggregator:
         admit = admit_in(number, self._topic.partitions, self._spec.readings.key)
         max_ahead = self._spec.readings.max_ahead * 1000
         state = Partition(self._policy, Decoder(self._spec.readings), max_ahead, admit, self._topic.id)
-        hint = int(where.metadata) if where.offset >= 0 and where.metadata else -2
+        hint = int(where.metadata) if where.offset >= 0 and where.metadata else OFFSET_BEGINNING
         records = read_changelog(self._config.kafka, self._names.changelog, number, hint)
         found = state.restore(records)
         low, _ = consumer.get_watermark_offsets(TopicPartition(where.topic, number), TIMEOUT)
@@ -281,7 +327,7 @@ class Aggregator:
             raise StateMismatchError(
                 f"{where.topic}[{number}]: the group has committed offset {where.offset}, "
                 f"the changelog {self._names.changelog} is at {state.next_offset if found else 'nothing'}; "
-                "somebody moved one of them: use `meterpipe reset` to move both"
+                "somebody moved one of them: see `meterpipe reset aggregator --help`"
             )
         if state.next_offset < low:
             lost = low - state.next_offset if found else 0
@@ -289,9 +335,14 @@ class Aggregator:
                 self._telemetry.count(Metric.LOST, lost)
                 log.error("%s[%d]: %d messages expired before they were read", where.topic, number, lost)
             state.next_offset = low
+        state.windows.flushed = [(size, rows) for size, rows in state.windows.flushed if self._has_topic(size)]
         owned = Owned(state, time.monotonic())
         owned.snapshot_offset = hint if found and hint >= 0 else 0
         return owned
+
+    def _has_topic(self, window: int) -> bool:
+        topic = self._names.aggregates(window)
+        return self._consumer.list_topics(topic, TIMEOUT).topics[topic].error is None
 
     def _observe(self, consumer: Consumer, number: int, owned: Owned) -> None:
         """Gauges that are asked for by a scrape, not told by the loop."""

@@ -19,6 +19,10 @@ Headers = Sequence[tuple[str, bytes]]
 Delivered = Callable[[Any, Message], None]
 
 
+class BrokenProducerError(Exception):
+    """The producer can't go on: it was fenced, or the outcome of its transaction is not known. A new process can."""
+
+
 class Transactions:
     """A transactional producer. One transaction is open at a time; it begins with the first record."""
 
@@ -88,10 +92,13 @@ class Transactions:
         self.open = False
 
     def abort(self) -> None:
-        """Make all records since the last commit void."""
+        """Make all records since the last commit void. Raises BrokenProducerError."""
         if self.open:
+            try:
+                _until_done(lambda: self._producer.abort_transaction(TIMEOUT))
+            except KafkaException as failed:
+                raise BrokenProducerError(failed.args[0].str()) from failed
             self.open = False
-            _until_done(lambda: self._producer.abort_transaction(TIMEOUT))
 
     def close(self) -> None:
         """Hand over what is left in the client's queue."""
