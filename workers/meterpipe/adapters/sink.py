@@ -32,8 +32,8 @@ Place = tuple[str, int]
 
 WAIT_SECONDS = 0.1
 LINGER_SECONDS = 0.25  # how long rows wait for others of their partition; batches grow with it
-SUBMIT_ROWS = 50_000
-PILE_ROWS = 150_000  # rows held back while the store is busy; then Kafka is paused
+SUBMIT_ROWS = 100_000
+PILE_ROWS = 200_000  # rows held back while the store is busy; then Kafka is paused
 LOW_BACKLOG = 64  # batches not yet sent, below which more rows are encoded
 TAKE_ROWS = 20_000
 FINISH_SECONDS = 20.0  # below the grace of a pod and of a rebalance

@@ -6,6 +6,7 @@ struggling server is left room and a dead one is asked by one batch at a time, a
 """
 
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -30,8 +31,9 @@ from meterpipe.worker.telemetry import Metric, Telemetry
 
 log = logging.getLogger("meterpipe.store")
 
-IN_FLIGHT = 96
+IN_FLIGHT = 64
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+COMPLAIN_SECONDS = 5.0
 DEFAULT_WARN_KB, DEFAULT_WARN_PARTITIONS = 5, 10  # Cassandra's own, if it does not tell
 _WARN_BYTES, _WARN_PARTITIONS = "batch_size_warn_threshold_in_kb", "unlogged_batch_across_partitions_warn_threshold"
 
@@ -122,6 +124,7 @@ class StoreWriter:
         self._sent = 0
         self._failures = 0
         self._failed_at = self._resume = 0.0
+        self._complained = -math.inf
         self._ring = _Ring(None)
         self._anywhere = self._route(None)
 
@@ -207,7 +210,7 @@ class StoreWriter:
     def _take(self, batch: _Batch, error: BaseException | None) -> None:
         self._sent -= 1
         if error is None:
-            if self._failures:
+            if self._failures > 3:
                 log.info("Cassandra takes rows again")
             self._failures, self._room = 0, min(self._most, self._room + 1)
             self._telemetry.observe(Metric.WRITE_SECONDS, time.monotonic() - batch.sent)
@@ -233,7 +236,8 @@ class StoreWriter:
         self._room = max(1, self._room // 2)
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._failures - 1, 16)) * random.uniform(0.5, 1.0)
         self._resume = time.monotonic() + pause
-        if self._failures == 1 or pause > LONGEST_PAUSE / 2:
+        if self._failed_at - self._complained > COMPLAIN_SECONDS:
+            self._complained = self._failed_at
             log.warning("Cassandra did not take a batch (%s: %s); trying again", type(error).__name__, error)
 
     def _current_ring(self) -> _Ring:

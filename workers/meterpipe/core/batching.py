@@ -28,7 +28,7 @@ ROW_BYTES = 288
 class Limits:
     """Most rows of a batch: `own` if all are of one partition, `shared` if of several; `partitions` caps those."""
 
-    own: int = 100
+    own: int = 200
     shared: int = 50
     partitions: int = 50
 

@@ -53,7 +53,7 @@ def prepare(data: DataDir, ports: Mapping[str, int]) -> Program:
 
 
 def _settings(home: Path, port: int, storage_port: int) -> dict[str, object]:
-    """cassandra.yaml, as JSON: YAML can read it. Not set: the batch size limits, so that they are a real server's."""
+    """cassandra.yaml, as JSON: YAML can read it. The batch thresholds are those docs/store.md asks of any server."""
     seeds = [{"seeds": f"127.0.0.1:{storage_port}"}]
     return {
         "cluster_name": "local",
@@ -85,4 +85,7 @@ def _settings(home: Path, port: int, storage_port: int) -> dict[str, object]:
         "storage_compatibility_mode": "NONE",
         "hinted_handoff_enabled": False,
         "auto_snapshot": False,
+        "batch_size_warn_threshold": "64KiB",
+        "batch_size_fail_threshold": "640KiB",
+        "unlogged_batch_across_partitions_warn_threshold": 256,
     }
