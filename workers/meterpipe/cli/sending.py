@@ -224,7 +224,8 @@ def settle(facts: dict[str, Any], notes: Iterable[str], as_json: bool) -> None:
         table = Table(show_header=False, box=None, pad_edge=False)
         for name, value in facts.items():
             if value not in (None, {}, False):
-                table.add_row(name, f"{value:,}" if isinstance(value, int | float) else str(value))
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                table.add_row(name, f"{value:,}" if number else str(value))
         console.print(table)
         for note in notes:
             click.echo(f"note: {note}", err=True)
