@@ -1,6 +1,7 @@
 """The `meterpipe` command: a table of commands, each imported only when it is asked for."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
@@ -119,6 +120,8 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None, **extra: Any) -> Any:
     """Run the command line. Colours are off when NO_COLOR is set to anything (no-color.org)."""
+    # pyarrow imports pandas at its first conversion if it can, a second of CPU for something we never use
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # None is how Python marks "not to be had"
     if os.environ.get("NO_COLOR"):
         extra["color"] = False
     return cli.main(args=args, prog_name="meterpipe", **extra)
