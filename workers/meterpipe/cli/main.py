@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.abc import MetaPathFinder
 from typing import Any, NamedTuple
 
 import click
@@ -118,10 +119,18 @@ def cli() -> None:
     """
 
 
+class WithoutPandas(MetaPathFinder):
+    """Keeps pyarrow from importing pandas at its first conversion: a second of CPU for what no command uses."""
+
+    def find_spec(self, fullname: str, *_: Any) -> None:
+        """Refuse pandas, leave all else to the next finder."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("not used by meterpipe", name=fullname)
+
+
 def main(args: Sequence[str] | None = None, **extra: Any) -> Any:
     """Run the command line. Colours are off when NO_COLOR is set to anything (no-color.org)."""
-    # pyarrow imports pandas at its first conversion if it can, a second of CPU for something we never use
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # None is how Python marks "not to be had"
+    sys.meta_path.insert(0, WithoutPandas())
     if os.environ.get("NO_COLOR"):
         extra["color"] = False
     return cli.main(args=args, prog_name="meterpipe", **extra)
