@@ -44,7 +44,7 @@ _zone_of = attrgetter("tzinfo")
 
 @dataclass(frozen=True, slots=True)
 class JsonColumns:
-    """n decoded messages. `keys` is an iterable of n Key tuples, consumed once."""
+    """n decoded messages. `keys` has a Key a message."""
 
     message: npt.NDArray[np.int32]
     keys: list[Key]
