@@ -50,7 +50,7 @@ def words_of(line: str) -> list[str] | None:
 
 
 def shell_commands(page: Path) -> Iterator[list[str]]:
-    for block in blocks(page, "sh", ""):
+    for block in blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             if (words := words_of(line)) is not None:
                 yield words
