@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from confluent_kafka import Producer
 from meterpipe.adapters.archiver import Archiver
 from meterpipe.adapters.kafka import new_producer
 from meterpipe.adapters.lake import count_rows, open_existing
 from meterpipe.adapters.s3 import location_of
+from meterpipe.core.lake_buffer import Batch, Buffer
+from meterpipe.core.readings import Readings
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
 
@@ -92,6 +95,22 @@ def step_until(archiver: Archiver, what: Callable[[], bool], seconds: float = PA
     while not what():
         assert time.monotonic() < deadline, "it did not happen in time"
         archiver.step()
+
+
+def span_of(first: int | None, until: int) -> Batch:
+    """A batch of partition 0 with the readings of messages [first, until); their values are their offsets."""
+    buffer = Buffer()
+    buffer.follow(0, first, first or 0)
+    buffer.keys.add(("m", "E", "P"))
+    n = until - (first or 0)
+    offset = np.arange(first or 0, until, dtype=np.int64)
+    zero = np.zeros(n, np.int32)
+    rows = Readings(
+        zero, offset, offset.astype(float), zero, zero.astype(np.uint8), zero.astype(np.uint16),
+        np.arange(n, dtype=np.int32), zero,
+    )  # fmt: skip
+    buffer.add(zero, offset, offset, rows)
+    return buffer.cut()
 
 
 class Process:

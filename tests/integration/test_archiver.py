@@ -6,7 +6,6 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import TopicPartition
@@ -19,8 +18,7 @@ from meterpipe.adapters.s3 import location_of
 from meterpipe.adapters.topics import ensure_topics
 from meterpipe.core.control import encode_control
 from meterpipe.core.envelope_codec import encode_envelopes
-from meterpipe.core.lake_buffer import Buffer
-from meterpipe.core.readings import READING_SCHEMA, Readings
+from meterpipe.core.readings import READING_SCHEMA
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Memory, Metric, Silent
 
@@ -35,6 +33,7 @@ from tests.integration.lake_helpers import (
     rows_of,
     send,
     send_values,
+    span_of,
     step_until,
     wait_until,
 )
@@ -229,22 +228,6 @@ def test_a_paused_archiver_that_wakes_after_its_partitions_moved_changes_nothing
     assert zombie.stop() == 0
     assert other.stop() == 0
     assert_exactly(config, range(total))
-
-
-def span_of(first, until):
-    """A batch of partition 0 with the readings of messages [first, until); their values are their offsets."""
-    buffer = Buffer()
-    buffer.follow(0, first, first or 0)
-    buffer.keys.add(("m", "E", "P"))
-    n = until - (first or 0)
-    offset = np.arange(first or 0, until, dtype=np.int64)
-    zero = np.zeros(n, np.int32)
-    rows = Readings(
-        zero, offset, offset.astype(float), zero, zero.astype(np.uint8), zero.astype(np.uint16),
-        np.arange(n, dtype=np.int32), zero,
-    )  # fmt: skip
-    buffer.add(zero, offset, offset, rows)
-    return buffer.cut()
 
 
 def test_a_commit_through_a_handle_older_than_another_commit_of_its_partition_is_refused(config):

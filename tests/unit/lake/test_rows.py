@@ -4,13 +4,14 @@ import datetime as dt
 import io
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from meterpipe.adapters.lake import encode
 from meterpipe.core.lake_buffer import NOTHING, Arrivals
-from meterpipe.core.lake_rows import FILE_SCHEMA, TABLE_SCHEMA, day_files
+from meterpipe.core.lake_rows import FILE_SCHEMA, TABLE_SCHEMA, day_files, merged
 from meterpipe.core.readings import KeyTable, Readings
 
 DAY = 86_400_000
@@ -117,3 +118,17 @@ def test_more_meters_than_sixteen_bits_count_are_sorted_too(count):
 
 def test_the_table_is_the_file_plus_the_date():
     assert TABLE_SCHEMA.names == [*FILE_SCHEMA.names, "date"]
+
+
+@given(st.lists(batches(), min_size=1, max_size=4))
+def test_merging_files_of_a_date_keeps_every_row_sorted_by_meter_and_time(parts):
+    files = [file for keys, rows in parts for file in day_files(arrivals(rows), keys)]
+    for date in {file.date for file in files}:
+        of_date = [file.rows.cast(FILE_SCHEMA) for file in files if file.date == date]
+        rows = pa.concat_tables(of_date)
+        whole = merged(date, rows)
+        found = whole.rows.cast(FILE_SCHEMA).to_pylist()
+        assert sorted(map(repr, found)) == sorted(map(repr, rows.to_pylist()))
+        keys = [(row["meter"].encode(), row["ts"], row["_partition"], row["_offset"], row["_index"]) for row in found]
+        assert keys == sorted(keys)
+        assert whole.statistics["numRecords"] == rows.num_rows

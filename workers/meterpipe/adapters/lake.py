@@ -4,6 +4,7 @@ Files are written and uploaded by us (pyarrow: half the CPU of the Delta library
 footprint whatever the number of dates), then made part of the table in one commit of the Delta log.
 """
 
+import datetime as dt
 import json
 import re
 import time
@@ -73,6 +74,36 @@ class LakeTable:
 
         with ThreadPoolExecutor(UPLOADS, thread_name_prefix="lake-upload") as pool:
             return list(pool.map(put, files))
+
+    def files(self, date: dt.date) -> list[tuple[str, int]]:
+        """(path, rows) of each data file of a date, as of the last refresh."""
+        found = pa.table(self._table.get_add_actions(flatten=True)).to_pylist()
+        return [(file["path"], file["num_records"]) for file in found if file["partition.date"] == date]
+
+    def read(self, path: str) -> pa.Table:
+        """The rows of one data file."""
+        key = f"{self._location.readings}/{path}"
+        body = self._client.get_object(Bucket=self._location.bucket, Key=key)["Body"].read()
+        return pq.read_table(pa.BufferReader(body)).select(FILE_SCHEMA.names)
+
+    def replace(self, date: dt.date, files: Sequence[AddAction]) -> None:
+        """Put `files` in the place of those that this handle shows of a date; files added meanwhile stay.
+
+        Refused (CommitFailedError) if the date was compacted by us or rows of it deleted by others meanwhile; but the
+        library does not notice an OPTIMIZE of another engine (measured), so there must be none at the same time.
+        """
+        for file in files:
+            file.data_change = False
+        self._table.create_write_transaction(
+            list(files),
+            mode="overwrite",
+            schema=TABLE_SCHEMA,
+            partition_by=["date"],
+            partition_filters=[("date", "=", date.isoformat())],
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(f"compaction/{date.isoformat()}", self._table.version())]
+            ),
+        )
 
     def commit(self, files: Sequence[AddAction], versions: Mapping[str, int]) -> None:
         """Add files and set application versions, both or nothing.

@@ -1,35 +1,29 @@
 """Upkeep of the lake: what is archived, fewer and better files, no rubbish, and the way out of a gap."""
 
+import datetime as dt
 import logging
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
-from deltalake.writer.properties import ColumnProperties, WriterProperties
 
 from meterpipe.adapters.kafka import new_admin, new_consumer
-from meterpipe.adapters.lake import ROW_GROUP, LakeTable, open_existing, rows_by_date
+from meterpipe.adapters.lake import LakeTable, open_existing, rows_by_date
 from meterpipe.adapters.readings_topic import ASK_SECONDS, TopicIdentity
 from meterpipe.adapters.s3 import LakeLocation, location_of
 from meterpipe.core.lake_protocol import Gap, app_id, resume
+from meterpipe.core.lake_rows import merged
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
 
 log = logging.getLogger(__name__)
 
-TARGET_BYTES = 256 * 1024 * 1024
 TRIES = 5
-
-_WRITER = WriterProperties(
-    compression="ZSTD",
-    max_row_group_size=ROW_GROUP,
-    column_properties={
-        name: ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
-        for name in ("ts", "_offset", "_ingested_at")
-    },
-)
+FILE_ROWS = 4_000_000  # of a merged file; all are in memory at a time, about half a gigabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,40 +35,56 @@ class Compacted:
     files_after: int
 
 
-def compact(
-    location: LakeLocation, dates: Collection[str] | None = None, *, z_order: bool = False, target: int = TARGET_BYTES
-) -> Compacted:
-    """Merge the files of each date (`YYYY-MM-DD`; default: all) into files of about `target` bytes.
+def compact(location: LakeLocation, dates: Collection[str] | None = None) -> Compacted:
+    """Merge the files of each date (`YYYY-MM-DD`; default: all) into few, sorted by meter and time throughout.
 
-    With `z_order` they are sorted anew by meter and time, which costs more and makes reading one meter cheaper. Rows,
-    and where the archivers go on, stay as they are; archivers may run meanwhile. Dates of one file are left alone.
+    Rows, and where the archivers go on, stay as they are; archivers may run meanwhile. Dates that are in good order
+    are left alone.
     """
-    table = _must_exist(location)
-    wanted = [d for d, (files, _, _) in rows_by_date(table).items() if files > 1 and (dates is None or d in dates)]
+    chosen = [
+        dt.date.fromisoformat(date)
+        for date, (files, rows, _) in rows_by_date(_must_exist(location)).items()
+        if files > math.ceil(rows / FILE_ROWS) and (dates is None or date in dates)
+    ]
     before = after = 0
-    for date in wanted:
-        metrics = _again(location, date, z_order, target)
-        before += metrics["numFilesRemoved"]
-        after += metrics["numFilesAdded"]
-    return Compacted(len(wanted), before, after)
+    for date in chosen:
+        gone, new = _compact(location, date)
+        before, after = before + gone, after + new
+    return Compacted(len(chosen), before, after)
 
 
-def _again(location: LakeLocation, date: str, z_order: bool, target: int) -> dict[str, int]:
-    """Compact one date. Another compaction at the same time may win: look again, then."""
+def _compact(location: LakeLocation, date: dt.date) -> tuple[int, int]:
+    """Compact one date; (files before, after). Another compaction at the same time may win: look again, then."""
     for attempt in range(1, TRIES + 1):
-        table = _must_exist(location)
-        of_date = [("date", "=", date)]
+        table = LakeTable(location)
+        files = table.files(date)
+        new = [
+            added
+            for part in _parts(files)
+            for added in table.upload([merged(date, pa.concat_tables([table.read(path) for path in part]))])
+        ]
         try:
-            if z_order:
-                return table.optimize.z_order(
-                    ["meter", "ts"], partition_filters=of_date, target_size=target, writer_properties=_WRITER
-                )
-            return table.optimize.compact(partition_filters=of_date, target_size=target, writer_properties=_WRITER)
+            table.replace(date, new)
+            break
         except CommitFailedError:
             if attempt == TRIES:
                 raise
             log.info("date %s was changed by another compaction, trying again", date)
-    raise AssertionError("unreachable")
+    return len(files), len(new)
+
+
+def _parts(files: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
+    """Paths of files to be sorted together, about FILE_ROWS a part."""
+    part: list[str] = []
+    rows = 0
+    for path, count in files:
+        if part and rows + count > FILE_ROWS:
+            yield part
+            part, rows = [], 0
+        part.append(path)
+        rows += count
+    if part:
+        yield part
 
 
 def vacuum(location: LakeLocation, hours: int, *, dry_run: bool = False) -> list[str]:

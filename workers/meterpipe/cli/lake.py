@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import click
@@ -26,7 +27,7 @@ def lake() -> None:
     \b
     meterpipe lake count
     meterpipe lake show -f pipeline.yaml
-    meterpipe lake compact --z-order --date 2024-01-15
+    meterpipe lake compact --date 2024-01-15
 
     Without -f or --config: the pipeline of `meterpipe run` in this folder.
     """
@@ -71,21 +72,20 @@ def show(as_json: bool, **where: Any) -> None:
 
 
 @lake.command(name="compact")
-@click.option("--date", "dates", multiple=True, help="A date (YYYY-MM-DD) to compact; may be repeated. Default: all.")
-@click.option("--z-order", is_flag=True, help="Also sort by meter and time: dearer now, cheaper to read a meter.")
 @click.option(
-    "--target-mb", type=click.IntRange(1, 4096), default=256, show_default=True, help="Size of the new files, in MB."
-)
+    "--date", "dates", type=click.DateTime(["%Y-%m-%d"]), multiple=True,
+    help="A date (UTC) to compact; may be repeated. Default: all.",
+)  # fmt: skip
 @target_options
 @as_json_option
-def compact_command(dates: Sequence[str], z_order: bool, target_mb: int, as_json: bool, **where: Any) -> None:
-    """Merge the small files of each date. Archivers and readers may run meanwhile.
+def compact_command(dates: Sequence[datetime], as_json: bool, **where: Any) -> None:
+    """Merge the files of each date, sorted by meter and time. Archivers and readers may run meanwhile.
 
     The old files stay for readers of older versions until `meterpipe lake vacuum`.
     """
     location = location_of(target(**where))
     with _lake_errors(location.table_uri):
-        done = compact(location, dates or None, z_order=z_order, target=target_mb * 1024 * 1024)
+        done = compact(location, [date.strftime("%Y-%m-%d") for date in dates] or None)
     if as_json:
         click.echo(json.dumps({"dates": done.dates, "filesBefore": done.files_before, "filesAfter": done.files_after}))
     else:

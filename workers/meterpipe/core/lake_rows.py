@@ -104,6 +104,21 @@ def _radix(order: npt.NDArray[np.intp], rank: npt.NDArray[np.int32]) -> npt.NDAr
     return order
 
 
+def merged(date: dt.date, rows: pa.Table) -> DayFile:
+    """One file of the rows of several files of one date; equal (meter, ts) in the order of the log."""
+    names = {name: _sorted_names(rows.column(name).combine_chunks()) for name in _STRINGS}
+    by = (rows.column(name).to_numpy() for name in ("_index", "_offset", "_partition", "ts"))
+    order = np.lexsort((*by, names["meter"].place))
+    columns = [
+        pa.DictionaryArray.from_arrays(pa.array(names[name].place[order]), names[name].sorted)
+        if name in names
+        else pa.array(rows.column(name).to_numpy()[order])
+        for name in FILE_SCHEMA.names
+    ]
+    table = pa.table(columns, schema=_IN_MEMORY)
+    return DayFile(date, table, _statistics(table))
+
+
 def _table(rows: Arrivals, names: list[_Names]) -> pa.Table:
     """FILE_SCHEMA's columns; strings are dictionary encoded, which the file keeps."""
     readings = rows.readings
