@@ -56,7 +56,7 @@ def names(requirements: str) -> set[str]:
 
 
 def subset(lock: str, wanted: Iterable[str]) -> str:
-    """Return the blocks of a lock file, each a requirement with its hashes, of the wanted packages; all must be there."""
+    """Return the blocks of a lock file, requirements with their hashes, of the wanted packages; all must be there."""
     blocks = re.split(r"(?m)^(?=[a-z0-9])", lock)
     kept = [block for block in blocks if names(block) & set(wanted)]
     if missing := set(wanted) - names("".join(kept)):
