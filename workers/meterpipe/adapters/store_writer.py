@@ -85,7 +85,7 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Ring:
-    """Who owns which tokens; group i of `hosts` owns the tokens up to ends[i] with owners[i] == i."""
+    """Who owns which tokens: those beyond ends[i - 1] up to ends[i] belong to the set of nodes number owners[i]."""
 
     source: object
     ends: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
