@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 import msgspec
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from meterpipe.adapters.kafka import new_admin, new_consumer
@@ -23,13 +23,15 @@ class Progress:
     def __init__(self, config: WorkerConfig) -> None:
         self._names = names_of(config.pipeline)
         self._windows = config.pipeline.spec.aggregator.windows
-        kafka = quiet(config.kafka)
-        self._admin = new_admin(kafka)
-        self._consumer = _reader(kafka, self._names.group("progress"))
+        self._kafka = quiet(config.kafka)
+        self._admin = new_admin(self._kafka)
+        self._consumer = _reader(self._kafka, self._names.group("progress"))
+        self._members: dict[str, Consumer] = {}
 
     def close(self) -> None:
         """Leave the brokers."""
-        self._consumer.close()
+        for consumer in (self._consumer, *self._members.values()):
+            consumer.close()
 
     def inputs(self, worker: str) -> list[str]:
         """Topics a kind of worker reads."""
@@ -68,9 +70,20 @@ class Progress:
     def _open_ranges(self, worker: str) -> list[tuple[str, int, int, int]]:
         """(topic, partition, committed, end) where the two differ."""
         ends = self.ends(self.inputs(worker))
-        committed = _committed(self._admin, self._names.group(worker))
+        committed = self._committed(worker, list(ends))
         ranges = [(*place, max(0, committed.get(place, 0)), end) for place, end in ends.items()]
         return [item for item in ranges if item[3] > item[2]]
+
+    def _committed(self, worker: str, places: list[Place]) -> dict[Place, int]:
+        """Committed offsets of a group, asked for by a consumer that never joins it.
+
+        Not by AdminClient.list_consumer_group_offsets: while the coordinator loads, librdkafka (2.16) handles that
+        answer as a group member's and dies of a null pointer.
+        """
+        if worker not in self._members:
+            self._members[worker] = new_consumer(self._kafka, self._names.group(worker))
+        found = self._members[worker].committed([TopicPartition(*place) for place in places], timeout=TIMEOUT)
+        return {(place.topic, place.partition): place.offset for place in found}
 
     def _read(self, starts: Mapping[Place, int]) -> dict[Place, list[bytes | None]]:
         """Values of all committed records from these offsets to the ends of their partitions."""
@@ -110,15 +123,3 @@ def _ends(admin: AdminClient, topics: list[str]) -> dict[Place, int]:
     }
     found = admin.list_offsets(wanted, request_timeout=TIMEOUT) if wanted else {}
     return {(place.topic, place.partition): future.result().offset for place, future in found.items()}
-
-
-def _committed(admin: AdminClient, group: str) -> dict[Place, int]:
-    request = [ConsumerGroupTopicPartitions(group)]
-    future = admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT)[group]
-    try:
-        answer = future.result()
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        raise
-    return {(place.topic, place.partition): place.offset for place in answer.topic_partitions or []}
