@@ -8,14 +8,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from meterpipe.core.aggregates import to_ipc
 from meterpipe.core.codecs import Decoder, admit_in
 from meterpipe.core.control import encode_control
 from meterpipe.core.deadletters import Reason
 from meterpipe.core.envelope_codec import encode_envelopes
-from meterpipe.core.json_codec import JsonEncoder
 from meterpipe.core.murmur2 import murmur2, partition_of
-from meterpipe.core.readings import READING_SCHEMA, KeyTable, to_arrow
-from meterpipe.spec.models import FieldNames, KeyRule
+from meterpipe.core.readings import LARGEST, READING_SCHEMA, KeyTable, to_arrow
+from meterpipe.datasets.json_rows import JsonRows
+from meterpipe.spec.models import FieldNames, KeyRule, ReadingsFormat
 from meterpipe.spec.models import Readings as ReadingsSpec
 
 
@@ -102,6 +103,9 @@ BROKEN = {
     reading(value=float("nan")): Reason.MALFORMED,
     reading(value=float("inf")): Reason.MALFORMED,
     reading().replace(b'"value": 1', b'"value": 1e999'): Reason.OUT_OF_RANGE,
+    reading(value=1e201): Reason.OUT_OF_RANGE,
+    reading(timestamp="0001-01-01T00:00:00+14:00"): Reason.OUT_OF_RANGE,
+    reading(timestamp="9999-12-31T23:59:59-12:00"): Reason.OUT_OF_RANGE,
     reading(quality=300): Reason.OUT_OF_RANGE,
     reading(timestamp=10**18): Reason.OUT_OF_RANGE,
     b"\x00\x00\x00\x00\x01abc": Reason.UNKNOWN_FORMAT,
@@ -164,7 +168,7 @@ rows = st.lists(
         st.sampled_from(["ELECTRICITY", "WATER"]),
         st.sampled_from(["ACTIVE_POWER", "VOLTAGE"]),
         st.integers(0, 2**41),
-        st.floats(allow_nan=False, allow_infinity=False),
+        st.floats(-LARGEST, LARGEST),
         st.integers(0, 86400),
         st.integers(0, 255),
         st.integers(0, 65535),
@@ -180,7 +184,7 @@ def rows_of(decoded, keys):
 
 @given(rows)
 def test_json_gives_back_what_was_encoded(rows):
-    messages = JsonEncoder(FieldNames().model_dump()).encode(batch_of(rows))
+    messages = JsonRows(FieldNames().model_dump()).encode(batch_of(rows))[0]
     decoded, keys = decode(*messages)
     assert rows_of(decoded, keys) == rows
 
@@ -205,7 +209,7 @@ def test_formats_may_be_mixed_in_any_order(rows, data):
     for start, end in pairwise([0, *cuts, len(rows)]):
         part = batch_of(rows[start:end])
         if data.draw(st.booleans()):
-            messages += JsonEncoder(FieldNames().model_dump()).encode(part)
+            messages += JsonRows(FieldNames().model_dump()).encode(part)[0]
         else:
             messages += [m for _, m, _ in encode_envelopes(part, 1)]
     decoded, keys = decode(*messages)
@@ -229,3 +233,51 @@ def test_a_damaged_envelope_is_refused_or_read_but_never_crashes(noise, at, byte
     for value in (bytes(damaged), b"\xff" + noise, message[: at % len(message)]):
         decoded, _ = decode(value)
         assert len(decoded.readings) + len(decoded.rejects) >= 0
+
+
+def test_one_broken_message_in_a_large_batch_costs_its_neighbours_nothing_and_keeps_their_order():
+    values = [reading(value=i) for i in range(2000)]
+    values[700] = b"{"
+    values[1500] = reading(value=1500, quality=3)
+    decoded, _ = decode(*values)
+    assert decoded.readings.value.tolist() == [i for i in range(2000) if i != 700]
+    assert decoded.readings.quality[decoded.readings.message == 1500].tolist() == [3]
+    assert [r.message for r in decoded.rejects] == [700]
+
+
+def test_control_records_are_understood_whatever_the_formats():
+    spec = ReadingsSpec(formats=(ReadingsFormat.ENVELOPE,))
+    decoded, _ = decode(encode_control(5), reading(), spec=spec)
+    assert decoded.controls == [(0, 5)]
+    assert [(r.message, r.reason) for r in decoded.rejects] == [(1, Reason.UNKNOWN_FORMAT)]
+
+
+def envelope_with(**columns):
+    batch = batch_of([("m1", "E", "P", i, float(i), 0, 0, 0) for i in range(3)])
+    for name, column in columns.items():
+        batch = batch.set_column(batch.schema.get_field_index(name), name, column)
+    return to_ipc(batch)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"ts": pa.array([0, 1, 2**62], pa.timestamp("s"))}, Reason.WRONG_TYPE),
+        ({"ts": pa.array([0, 1, 2**62])}, Reason.OUT_OF_RANGE),
+        ({"value": pa.array([0, 1, 1e201])}, Reason.OUT_OF_RANGE),
+        ({"value": pa.array(["a", "b", "c"])}, Reason.WRONG_TYPE),
+        ({"value": pa.array([0, 1, None])}, Reason.MISSING_FIELD),
+        ({"interval_s": pa.array([0, 1, -1], pa.int32())}, Reason.OUT_OF_RANGE),
+        ({"meter": pa.array([1, 2, 3])}, None),
+    ],
+)
+def test_columns_of_an_envelope_are_taken_in_their_type_or_refused(columns, reason):
+    decoded, _ = decode(envelope_with(**columns))
+    assert [r.reason for r in decoded.rejects] == ([reason] if reason else [])
+    assert len(decoded.readings) == {Reason.WRONG_TYPE: 0, None: 3}.get(reason, 2)
+
+
+def test_an_envelope_with_a_column_twice_is_refused():
+    batch = batch_of([("m1", "E", "P", 0, 1.0, 0, 0, 0)])
+    decoded, _ = decode(to_ipc(batch.append_column("value", batch.column("value"))))
+    assert [r.reason for r in decoded.rejects] == [Reason.MALFORMED]

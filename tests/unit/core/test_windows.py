@@ -11,11 +11,11 @@ from meterpipe.core.balance import Balance
 from meterpipe.core.changelog import CorruptChangelogError
 from meterpipe.core.codecs import Decoder
 from meterpipe.core.control import encode_control
-from meterpipe.core.json_codec import JsonEncoder
 from meterpipe.core.partition import Partition, RecordTimes
 from meterpipe.core.quality import RANKS
 from meterpipe.core.readings import READING_SCHEMA
 from meterpipe.core.windows import WindowPolicy
+from meterpipe.datasets.json_rows import JsonRows
 from meterpipe.spec.models import FieldNames
 
 from tests.unit.core.test_codecs import batch_of
@@ -60,7 +60,7 @@ def recompute(readings, drop=True, grace=GRACE, sizes=SIZES):
 
 def messages_of(readings):
     rows = [(m, "E", "P", ts * 1000, v, 0, q, r) for m, ts, v, q, r in readings]
-    return JsonEncoder(FieldNames().model_dump()).encode(batch_of(rows))
+    return JsonRows(FieldNames().model_dump()).encode(batch_of(rows))[0]
 
 
 def new_partition(**changes):

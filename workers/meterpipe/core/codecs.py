@@ -78,43 +78,41 @@ class Decoder:
 
     def decode(self, values: Sequence[bytes | None], keys: KeyTable, admit: Admit = admit_any) -> Decoded:
         """The readings in `values` (one entry a message, log order). New keys are added to `keys` if admitted."""
+        if starts_as_object(values):  # the common case
+            return self._settle(self._decode_json(values, np.arange(len(values), dtype=np.int32), keys, admit))
         by_format = _sort_by_first_byte(values)
-        if by_format is None:  # the common case: nothing but JSON objects
-            if self._accepts_json:
-                return self._settle(self._decode_json(values, np.arange(len(values), dtype=np.int32), keys, admit))
-            by_format = {"json": list(range(len(values)))}
         parts = [
             Decoded(EMPTY, [Reject(index, Reason.EMPTY, "the message has no value")])
             for index in by_format.get("empty", ())
         ]
         if chosen := by_format.get("json"):
-            if self._accepts_json:
-                indices = np.array(chosen, np.int32)
-                parts.append(self._decode_json([values[i] for i in chosen], indices, keys, admit))
-            else:
-                parts += _unaccepted(chosen, "JSON")
+            parts.append(self._decode_json([values[i] for i in chosen], np.array(chosen, np.int32), keys, admit))
         for index in by_format.get("envelope", ()):
             value = values[index]
             if self._accepts_envelopes and value is not None:
                 parts.append(_intern_envelope(value, index, keys, admit))
             else:
-                parts += _unaccepted([index], "envelopes")
-        parts += _unaccepted(by_format.get("avro", ()), "Avro")
+                parts.append(Decoded(EMPTY, [_unaccepted(index, "envelopes")]))
+        parts += [Decoded(EMPTY, [_unaccepted(index, "Avro")]) for index in by_format.get("avro", ())]
         return self._settle(_merge(parts))
 
     def _decode_json(
         self, values: Sequence[bytes | None], indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
     ) -> Decoded:
         present: Sequence[bytes] = values  # type: ignore[assignment]  # empties were sorted out
-        columns, rejects = self._json.decode(present, indices)
-        readings, refused = _intern_json(columns, keys, admit)
-        controls = []
-        for reject in [r for r in rejects if r.reason in (Reason.MISSING_FIELD, Reason.WRONG_TYPE)]:
-            at = int(np.searchsorted(indices, reject.message))
-            if control := decode_control(present[at]):
+        readings, refused = EMPTY, list[Reject]()
+        if self._accepts_json:
+            columns, rejects = self._json.decode(present, indices)
+            readings, refused = _intern_json(columns, keys, admit)
+        else:
+            rejects = [_unaccepted(index, "JSON") for index in indices.tolist()]
+        controls, others = [], []
+        for reject in rejects:  # a control record is JSON that is no reading, whatever the formats
+            if control := decode_control(present[int(np.searchsorted(indices, reject.message))]):
                 controls.append((reject.message, control.event_time))
-                rejects.remove(reject)
-        return Decoded(readings, rejects + refused, controls)
+            else:
+                others.append(reject)
+        return Decoded(readings, others + refused, controls)
 
     @staticmethod
     def _settle(decoded: Decoded) -> Decoded:
@@ -123,10 +121,8 @@ class Decoder:
         return decoded
 
 
-def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]] | None:
-    """Indices by format; None if every value starts as a JSON object."""
-    if starts_as_object(values):
-        return None
+def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]]:
+    """Indices by format."""
     found: dict[str, list[int]] = {}
     for index, value in enumerate(values):
         if not value:
@@ -141,9 +137,8 @@ def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]] 
     return found
 
 
-def _unaccepted(indices: Sequence[int], what: str) -> list[Decoded]:
-    detail = f"the pipeline does not accept {what} (readings.formats)"
-    return [Decoded(EMPTY, [Reject(i, Reason.UNKNOWN_FORMAT, detail) for i in indices])] if indices else []
+def _unaccepted(index: int, what: str) -> Reject:
+    return Reject(index, Reason.UNKNOWN_FORMAT, f"the pipeline does not accept {what} (readings.formats)")
 
 
 def _intern_json(columns: JsonColumns, keys: KeyTable, admit: Admit) -> tuple[Readings, list[Reject]]:

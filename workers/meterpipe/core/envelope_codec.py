@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from meterpipe.core.aggregates import to_ipc
 from meterpipe.core.deadletters import Reason, Reject
 from meterpipe.core.murmur2 import partition_of
-from meterpipe.core.readings import FIRST_MS, LAST_MS, READING_SCHEMA, Key
+from meterpipe.core.readings import FIRST_MS, LARGEST, LAST_MS, READING_SCHEMA, Key
 
 _STRINGS = ("meter", "metric", "attribute")
 _REQUIRED = (*_STRINGS, "ts", "value")
@@ -43,14 +43,17 @@ def decode_envelope(message: bytes, index: int) -> tuple[EnvelopeColumns | None,
         table.validate(full=True)  # Arrow trusts offsets and codes otherwise; a crafted message must not crash us
     except (pa.ArrowException, OSError, ValueError) as error:
         return None, [Reject(index, Reason.MALFORMED, f"not an Arrow stream: {error}")]
-    if missing := [name for name in _REQUIRED if name not in table.schema.names]:
+    names = table.schema.names
+    if repeated := sorted({name for name in READING_SCHEMA.names if names.count(name) > 1}):
+        return None, [Reject(index, Reason.MALFORMED, f"envelope has more than one column {', '.join(repeated)}")]
+    if missing := [name for name in _REQUIRED if name not in names]:
         return None, [Reject(index, Reason.MISSING_FIELD, f"envelope has no column {', '.join(missing)}")]
     try:
         strings = [_dictionary(table.column(name)) for name in _STRINGS]
         numbers: dict[str, Any] = {name: _number(table, name) for name in _NUMBERS}
     except (pa.ArrowException, ValueError) as error:
         return None, [Reject(index, Reason.WRONG_TYPE, f"envelope column: {error}")]
-    good, rejects = _screen(table, numbers["ts"], numbers["value"], index)
+    good, rejects = _screen(table, numbers, index)
     codes, keys = _combine(strings, good)
     rows = np.flatnonzero(good).astype(np.int32)
     if len(rows) < len(good):
@@ -80,7 +83,8 @@ def _number(table: pa.Table, name: str) -> npt.NDArray[Any]:
         return np.zeros(table.num_rows, kind.to_pandas_dtype())
     column = table.column(name)
     if name == "ts" and pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("ms"), safe=False)
+        # finer units are cut to whole ms; a coarser one must not wrap around
+        column = column.cast(pa.timestamp("ms"), safe=column.type.unit == "s")
     column = column.cast(kind)
     if column.null_count:
         column = column.fill_null(0)
@@ -88,27 +92,27 @@ def _number(table: pa.Table, name: str) -> npt.NDArray[Any]:
 
 
 def _screen(
-    table: pa.Table, ts: npt.NDArray[np.int64], value: npt.NDArray[np.float64], index: int
+    table: pa.Table, numbers: dict[str, npt.NDArray[Any]], index: int
 ) -> tuple[npt.NDArray[np.bool_], list[Reject]]:
     """Which rows are readings, and why the others are not."""
-    null = np.zeros(table.num_rows, bool)
+    good = np.ones(table.num_rows, bool)
+    rejects = []
+
+    def refuse(bad: npt.NDArray[np.bool_], reason: Reason, detail: str) -> None:
+        bad = bad & good  # one reason a row
+        if bad.any():
+            rejects.append(Reject(index, reason, detail, tuple(np.flatnonzero(bad).tolist())))
+            good[bad] = False
+
     for name in _REQUIRED:
         if table.column(name).null_count:
-            null |= table.column(name).is_null().to_numpy()
-    infinite = ~np.isfinite(value) & ~null
-    timeless = ((ts < FIRST_MS) | (ts > LAST_MS)) & ~null & ~infinite
-    rejects = []
-    if null.any():
-        rejects.append(Reject(index, Reason.MISSING_FIELD, "a required column is null", _positions(null)))
-    if infinite.any():
-        rejects.append(Reject(index, Reason.OUT_OF_RANGE, "value is not finite", _positions(infinite)))
-    if timeless.any():
-        rejects.append(Reject(index, Reason.OUT_OF_RANGE, "ts is outside the years 1 to 9999", _positions(timeless)))
-    return ~(null | infinite | timeless), rejects
-
-
-def _positions(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:
-    return tuple(np.flatnonzero(mask).tolist())
+            refuse(table.column(name).is_null().to_numpy(), Reason.MISSING_FIELD, f"{name} is null")
+    ts, value = numbers["ts"], numbers["value"]
+    refuse(~np.isfinite(value), Reason.OUT_OF_RANGE, "value is not finite")
+    refuse(np.abs(value) > LARGEST, Reason.OUT_OF_RANGE, f"value is beyond {LARGEST:g}")
+    refuse((ts < FIRST_MS) | (ts > LAST_MS), Reason.OUT_OF_RANGE, "ts is outside the years 1 to 9999")
+    refuse(numbers["interval_s"] < 0, Reason.OUT_OF_RANGE, "interval_s is negative")
+    return good, rejects
 
 
 def _combine(strings: list[pa.DictionaryArray], good: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int32], list[Key]]:

@@ -1,15 +1,14 @@
 """JSON readings to columns and back.
 
 All messages of a batch are decoded in one call, then each column is pulled out by C-level maps. A batch that does not
-decode that way (unknown fields, or one broken message among thousands) is decoded message by message, which finds the
-broken ones and costs nothing while there are none.
+decode that way (unknown fields, or one broken message among thousands) is taken in pieces, and a piece that does not
+either message by message: that finds the broken ones and costs nothing while there are none.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import repeat
+from datetime import datetime, timedelta
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -17,10 +16,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from meterpipe.core.deadletters import Reason, Reject
-from meterpipe.core.readings import FIRST_MS, LAST_MS, Key
+from meterpipe.core.readings import FIRST_MS, LARGEST, LAST_MS, Key
 
 _Timestamp = Annotated[int, msgspec.Meta(ge=FIRST_MS, le=LAST_MS)] | datetime
 _REQUIRED: list[tuple[str, Any]] = [
@@ -28,7 +26,7 @@ _REQUIRED: list[tuple[str, Any]] = [
     ("metric", str),
     ("attribute", str),
     ("timestamp", _Timestamp),
-    ("value", float),
+    ("value", Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]),
 ]
 _OPTIONAL: list[tuple[str, Any, Any]] = [
     ("interval", Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)], 0),
@@ -39,7 +37,8 @@ _OPTIONAL: list[tuple[str, Any, Any]] = [
 _key_of = attrgetter("meter", "metric", "attribute")
 _timestamp_of = attrgetter("timestamp")
 _value_of = attrgetter("value")
-_zone_of = attrgetter("tzinfo")
+EPOCH = datetime(1970, 1, 1)
+PIECE = 512  # messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ NEWLINE, BRACE = ord("\n"), ord("{")
 def starts_as_object(values: Sequence[bytes | None]) -> bool:
     """Whether every value begins with `{`."""
     try:
-        return set(map(itemgetter(0), values)) <= {BRACE}  # type: ignore[arg-type]  # None is told by the TypeError
+        return set(map(itemgetter(0), values)) == {BRACE}  # type: ignore[arg-type]  # None is told by the TypeError
     except (TypeError, IndexError):
         return False
 
@@ -82,17 +81,24 @@ class JsonDecoder:
 
     def decode(self, values: Sequence[bytes], indices: npt.NDArray[np.int32]) -> tuple[JsonColumns, list[Reject]]:
         """Columns of the readable ones of `values`; `indices` are their places in the consumed batch."""
-        structs, rejects = self._decode_together(values), list[Reject]()
-        if structs is None:
-            structs, indices, rejects = self._decode_singly(values, indices)
-        ts, bad = self._timestamps(structs)
-        if bad.any():
-            rejects += [
-                Reject(int(i), Reason.NO_ZONE, "timestamp has no zone and the pipeline sets no readings.timezone")
-                for i in indices[bad]
-            ]
-            structs, indices, ts = _where(structs, ~bad), indices[~bad], ts[~bad]
-        return self._columns(structs, indices, ts), rejects
+        structs = self._decode_together(values)
+        if structs is not None:
+            return self._columns(structs, indices)
+        decoded = [
+            self._decode_piece(values[at : at + PIECE], indices[at : at + PIECE])
+            for at in range(0, max(1, len(values)), PIECE)
+        ]
+        return _join([columns for columns, _ in decoded]), [reject for _, rejects in decoded for reject in rejects]
+
+    def _decode_piece(
+        self, values: Sequence[bytes], indices: npt.NDArray[np.int32]
+    ) -> tuple[JsonColumns, list[Reject]]:
+        structs = self._decode_together(values)
+        if structs is not None:
+            return self._columns(structs, indices)
+        structs, good, rejects = self._decode_singly(values, indices)
+        columns, refused = self._columns(structs, good)
+        return columns, rejects + refused
 
     def _decode_together(self, values: Sequence[bytes]) -> list[Any] | None:
         """All values in one call, or None if they have to be looked at one by one.
@@ -130,55 +136,58 @@ class JsonDecoder:
                 rejects.append(Reject(index, _reason(error), str(error)))
         return structs, np.array(good, np.int32), rejects
 
-    def _timestamps(self, structs: list[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Epoch ms of each, and which of them lack a zone."""
-        count = len(structs)
+    def _columns(self, structs: list[Any], indices: npt.NDArray[np.int32]) -> tuple[JsonColumns, list[Reject]]:
+        """Columns of structs of one type; refuses those whose local time says no instant."""
+        rejects: list[Reject] = []
         try:
-            return np.fromiter(map(_timestamp_of, structs), np.int64, count), np.zeros(count, bool)
-        except TypeError:
-            pass
-        stamps = list(map(_timestamp_of, structs))
-        zoned = [s if isinstance(s, int) else self._zoned(s) for s in stamps]
-        bad = np.array([z is None for z in zoned], bool)
-        return np.array([_epoch_ms(z) for z in zoned], np.int64), bad
-
-    def _zoned(self, stamp: datetime) -> datetime | None:
-        if stamp.tzinfo is not None:
-            return stamp
-        return stamp.replace(tzinfo=self._zone) if self._zone else None
-
-    def _columns(self, structs: list[Any], indices: npt.NDArray[np.int32], ts: npt.NDArray[np.int64]) -> JsonColumns:
+            ts = np.fromiter(map(_timestamp_of, structs), np.int64, len(structs))
+        except TypeError:  # some are texts
+            judged = [self._instant(struct.timestamp) for struct in structs]
+            rejects = [
+                Reject(index, *instant)
+                for index, instant in zip(indices.tolist(), judged, strict=True)
+                if not isinstance(instant, int)
+            ]
+            good = [at for at, instant in enumerate(judged) if isinstance(instant, int)]
+            structs, indices = [structs[at] for at in good], indices[good]
+            ts = np.array([judged[at] for at in good], np.int64)
         count = len(structs)
         if structs and hasattr(structs[0], "revision"):
             optional = [np.fromiter(map(attrgetter(n), structs), d, count) for n, d in _OPTIONAL_TYPES]
         else:
             optional = [np.zeros(count, dtype) for _, dtype in _OPTIONAL_TYPES]
-        return JsonColumns(
-            message=indices,
-            keys=list(map(_key_of, structs)),
-            ts=ts,
-            value=np.fromiter(map(_value_of, structs), np.float64, count),
-            interval_s=optional[0],
-            quality=optional[1],
-            revision=optional[2],
-        )
+        value = np.fromiter(map(_value_of, structs), np.float64, count)
+        return JsonColumns(indices, list(map(_key_of, structs)), ts, value, *optional), rejects
+
+    def _instant(self, stamp: datetime | int) -> int | tuple[Reason, str]:
+        """Epoch milliseconds, cut (not rounded) to whole ones, or why there are none."""
+        if isinstance(stamp, int):
+            return stamp
+        if stamp.tzinfo is None:
+            if self._zone is None:
+                return Reason.NO_ZONE, "timestamp has no zone and the pipeline sets no readings.timezone"
+            stamp = stamp.replace(tzinfo=self._zone)
+        # by subtraction, since the first and last hours of the calendar have no UTC datetime
+        instant = (stamp.replace(tzinfo=None) - EPOCH) - (stamp.utcoffset() or timedelta(0))
+        ms = instant // timedelta(milliseconds=1)
+        if FIRST_MS <= ms <= LAST_MS:
+            return ms
+        return Reason.OUT_OF_RANGE, f"timestamp {stamp} is outside the years 1 to 9999 UTC"
 
 
 _OPTIONAL_TYPES: list[tuple[str, Any]] = [("interval", np.int32), ("quality", np.uint8), ("revision", np.uint16)]
 
 
-def _epoch_ms(stamp: datetime | int | None) -> int:
-    """Epoch milliseconds, cut (not rounded) to whole ones; 0 for None."""
-    if stamp is None:
-        return 0
-    if isinstance(stamp, int):
-        return stamp
-    delta = stamp.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000
-
-
-def _where(structs: list[Any], mask: npt.NDArray[np.bool_]) -> list[Any]:
-    return [s for s, keep in zip(structs, mask.tolist(), strict=True) if keep]
+def _join(parts: list[JsonColumns]) -> JsonColumns:
+    """The pieces of a batch as one."""
+    return JsonColumns(
+        np.concatenate([part.message for part in parts]),
+        [key for part in parts for key in part.keys],
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("ts", "value", "interval_s", "quality", "revision")
+        ),
+    )
 
 
 _REASONS: list[tuple[re.Pattern[str], Reason]] = [
@@ -192,29 +201,3 @@ _REASONS: list[tuple[re.Pattern[str], Reason]] = [
 def _reason(error: Exception) -> Reason:
     text = str(error)
     return next((reason for pattern, reason in _REASONS if pattern.search(text)), Reason.MALFORMED)
-
-
-class JsonEncoder:
-    """Encodes readings as JSON messages with the field names of one pipeline."""
-
-    def __init__(self, names: dict[str, str]) -> None:
-        plain = [(name, kind) for name, kind in _REQUIRED if name != "timestamp"]
-        order = ["meter", "metric", "attribute", "timestamp", "value"]
-        fields = dict(plain) | {"timestamp": int}
-        self._plain = msgspec.defstruct("Plain", [(n, fields[n]) for n in order], rename=names, gc=False)
-        self._full = msgspec.defstruct(
-            "Full", [*((n, fields[n]) for n in order), *_OPTIONAL[:3]], rename=names, gc=False, omit_defaults=True
-        )
-        self._encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
-
-    def encode(self, batch: pa.RecordBatch) -> list[bytes]:
-        """One message a row of `batch` (READING_SCHEMA's names); interval, quality and revision only where not 0."""
-        required = [batch.column(n).to_pylist() for n in ("meter", "metric", "attribute", "ts", "value")]
-        optional = [
-            batch.column(n).to_pylist() if n in batch.schema.names else None
-            for n in ("interval_s", "quality", "revision")
-        ]
-        if not any(any(column) for column in optional if column is not None):
-            return list(map(self._encode, map(self._plain, *required)))
-        columns = [column if column is not None else repeat(0) for column in optional]
-        return list(map(self._encode, map(self._full, *required, *columns)))

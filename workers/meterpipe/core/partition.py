@@ -209,7 +209,5 @@ def screen_ahead(readings: Readings, times: RecordTimes, max_ahead_ms: int) -> t
         rows, worst = readings.row[ahead & mine], int(readings.ts[ahead & mine].max())
         received = int(got[mine][0])
         detail = f"timestamp {worst} is {(worst - received) / 1000:.0f} s ahead of its record ({received})"
-        rejects.append(
-            Reject(message, Reason.TOO_FAR_AHEAD, detail, tuple(rows.tolist()) if int(mine.sum()) > 1 else ())
-        )
+        rejects.append(Reject(message, Reason.TOO_FAR_AHEAD, detail, tuple(rows.tolist())))
     return readings.take(~ahead), rejects

@@ -30,6 +30,8 @@ READING_SCHEMA = pa.schema(
 
 FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """Bounds of timestamps, UTC ms: the years 1 to 9999."""
+LARGEST = 1e200
+"""The largest value taken, either sign: no sum of so many as there can be overflows."""
 
 Key = tuple[str, str, str]
 """meter, metric, attribute"""
