@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 from meterpipe.core.codecs import Decoder
-from meterpipe.core.readings import READING_SCHEMA, KeyTable
+from meterpipe.core.readings import LARGEST, READING_SCHEMA, KeyTable
 from meterpipe.datasets.json_rows import JsonRows
 from meterpipe.datasets.publish import FIELDS
 from meterpipe.spec.models import FieldNames
@@ -15,7 +15,7 @@ READING = st.tuples(
     TEXT,
     TEXT,
     st.integers(-(10**12), 10**13),
-    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(-LARGEST, LARGEST),
     st.sampled_from([0, 60, 2**31 - 1]),
     st.integers(0, 255),
     st.integers(0, 65535),

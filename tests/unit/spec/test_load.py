@@ -84,7 +84,6 @@ def test_an_unknown_field_is_told_the_right_one(spec, path, way_out):
     ("spec", "reason", "way_out"),
     [
         ("{aggregator: {duplicates: drp}}", """must be one of 'drop', 'count', got "drp\"""", "did you mean drop?"),
-        ("{aggregator: {lateness: Per-Window}}", None, "did you mean perWindow?"),
         ("{monitoring: {logLevel: debug}}", None, "did you mean DEBUG?"),
         ("{deletionPolicy: Keep}", """must be one of 'Retain', 'Delete', got "Keep\"""", ""),
         ("{aggregator: {grace: '300'}}", """must be a whole number, got "300\"""", "leave the quotes out: 300"),

@@ -80,7 +80,8 @@ class Windows:
 
     A window [start, end) closes when the watermark has reached its end, and its result comes out once. Lateness is
     decided when a reading is added, once, at the smallest window, by the watermark as it was just before that reading:
-    so neither batching nor the moment of closing can change a result.
+    so neither batching nor the moment of closing can change a result (but the last bits of a sum over smaller windows,
+    which depend on the order of addition).
     """
 
     def __init__(self, policy: WindowPolicy, watermark: int = NEVER) -> None:

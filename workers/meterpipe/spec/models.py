@@ -225,13 +225,6 @@ class Readings(Model):
         return zone
 
 
-class Lateness(StrEnum):
-    """Where lateness is decided."""
-
-    SMALLEST = "smallestWindow"
-    PER_WINDOW = "perWindow"
-
-
 class Duplicates(StrEnum):
     """What happens to readings of one meter, metric, attribute and time."""
 
@@ -267,12 +260,13 @@ class Aggregator(Scaled):
         ),
     )
     grace: int = Field(300, ge=0, le=7 * DAY, description="Seconds a window waits for readings out of order.")
-    lateness: Lateness = Field(Lateness.SMALLEST, description="Where lateness is decided.")
     duplicates: Duplicates = Field(Duplicates.DROP, description="drop: the winner counts alone. count: all count.")
     output: Output = Field(
         Output.COLUMNS, description="columns: one message a partition and window size. json: one a window."
     )
-    commit_interval_ms: int = Field(1000, ge=50, le=60_000, description="Milliseconds between two transactions.")
+    commit_interval_ms: int = Field(
+        1000, ge=50, le=5000, description="Milliseconds between two transactions; brokers abort one after 10 s."
+    )
 
     @field_validator("windows")
     @classmethod
