@@ -229,15 +229,15 @@ class Source:
             at += len(batch)
 
     @contextmanager
-    def flowing(self, seconds: float) -> Iterator[None]:
-        """Within it the readings arrive evenly over about `seconds`; all of them have at its end."""
-        steps, problems, go_on = max(1, round(seconds / 0.1)), [], threading.Event()
+    def flowing(self, half: float) -> Iterator[None]:
+        """Within it readings arrive: half of them in `half` seconds, then ever slower, so that some are always left."""
+        problems, stop, began = list[BaseException](), threading.Event(), time.monotonic()
 
         def flow() -> None:
             try:
-                for step in range(1, steps):
-                    self.send(step / steps)
-                    go_on.wait(0.1)
+                while not stop.wait(0.1):
+                    elapsed = time.monotonic() - began
+                    self.send(elapsed / (elapsed + half))
             except BaseException as problem:
                 problems.append(problem)
 
@@ -246,7 +246,7 @@ class Source:
         try:
             yield
         finally:
-            go_on.set()
+            stop.set()
             thread.join()
         assert not problems, problems
         self.send()
@@ -320,6 +320,14 @@ def progress_of(config: WorkerConfig) -> Iterator[Progress]:
         progress.close()
 
 
+def counted(progress: Progress) -> int:
+    """Readings counted by commits so far; none while brokers come and go."""
+    try:
+        return progress.balance().raw
+    except KafkaException:
+        return 0
+
+
 def settle(fleet: Fleet, config: WorkerConfig, *kinds: str) -> None:
     """Wait until these workers have committed all there is."""
     with progress_of(config) as progress:
@@ -346,8 +354,8 @@ class TakeOver:
         """The body kills; the time until the next commit shows is noted."""
         with progress_of(self._config) as progress:
             yield
-            began, before = time.monotonic(), progress.balance().raw
-            self._fleet.wait_until(lambda: progress.balance().raw > before, "a successor commits")
+            began, before = time.monotonic(), counted(progress)
+            self._fleet.wait_until(lambda: counted(progress) > before, "a successor commits")
         self.seconds.append(time.monotonic() - began)
 
     def report(self, title: str) -> None:

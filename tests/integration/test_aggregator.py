@@ -5,8 +5,12 @@ import time
 
 import pyarrow as pa
 import pytest
-from meterpipe.adapters.kafka import new_producer
+from click.testing import CliRunner
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from meterpipe.adapters.kafka import new_admin, new_producer
 from meterpipe.adapters.topics import ensure_topics
+from meterpipe.cli.main import cli
+from meterpipe.core.aggregates import AGGREGATE_SCHEMA
 from meterpipe.core.codecs import Decoder
 from meterpipe.core.control import encode_control
 from meterpipe.core.murmur2 import partition_of
@@ -18,6 +22,7 @@ from meterpipe.spec.names import names_of
 
 from tests.integration.harness import (
     Source,
+    Worker,
     assert_exact,
     balance_of,
     expected_of,
@@ -28,6 +33,7 @@ from tests.integration.harness import (
     records_of,
     results_of,
     settle,
+    wait_until,
 )
 
 START = 1_704_067_200_000
@@ -207,3 +213,63 @@ def test_a_live_partition_that_falls_silent_still_closes_its_windows(pipeline, t
         producer.commit_transaction()
         fleet.wait_until(lambda: len(results_of(config)[1]) == 1, "the window closes")
     assert balance_of(config).open == 0
+
+
+# somebody moved state or offsets
+
+
+def reset(config, folder, *args):
+    file = folder / "reset.json"
+    file.write_text(config.model_dump_json(by_alias=True, exclude_none=True))
+    return CliRunner().invoke(cli, ["reset", "aggregator", *args, "--config", str(file)])
+
+
+def move_offsets(config, offset):
+    names, admin = names_of(config.pipeline), new_admin(config.kafka)
+    group = names.group("aggregator")
+    places = [TopicPartition(names.readings, p, offset) for p in range(partitions_of(config))]
+    admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])[group].result()
+
+
+def test_offsets_that_somebody_moved_stop_the_aggregator_until_they_are_put_back(pipeline, tmp_path):
+    config = pipeline(schema=False)
+    source = Source(config, meters=40, hours=2)
+    source.send(0.5)
+    with fleet_of(config, tmp_path) as fleet:
+        worker = fleet.start("aggregator")
+        settle(fleet, config, "aggregator")
+        in_use = reset(config, tmp_path, "--to-changelog")
+        assert (in_use.exit_code, "stop all aggregators first" in in_use.output) == (1, True)
+        fleet.discharge(worker)
+        move_offsets(config, 7)
+        refused = Worker("aggregator", config, tmp_path, "refused")
+        assert refused.process.wait(120) == 1
+        assert refused.said("the group has committed offset 7")
+        assert refused.said("meterpipe reset aggregator --help")
+        wait_until(lambda: reset(config, tmp_path, "--to-changelog").exit_code == 0, "the crashed one is gone")
+        source.send()
+        fleet.start("aggregator", 1)
+        settle(fleet, config, "aggregator")
+    assert_exact(config, source.expected())
+
+
+def test_a_lost_changelog_is_rebuilt_from_the_readings(pipeline, tmp_path):
+    config = pipeline(schema=False)
+    source = Source(config, meters=40, hours=2)
+    source.send(0.5)
+    with fleet_of(config, tmp_path) as fleet:
+        worker = fleet.start("aggregator")
+        settle(fleet, config, "aggregator")
+        fleet.discharge(worker)
+        assert reset(config, tmp_path, "--to-beginning").exit_code == 1  # not without asking
+        assert reset(config, tmp_path, "--to-beginning", "--yes").exit_code == 0
+        source.send()
+        fleet.start("aggregator", 1)
+        settle(fleet, config, "aggregator")
+    expected = source.expected()
+    twice = {window: table.to_pylist() for window, table in results_of(config).items()}
+    once = {window: {row_key(row): row for row in rows} for window, rows in twice.items()}
+    assert all(once[window][row_key(row)] == row for window, rows in twice.items() for row in rows)
+    assert_exact(
+        config, expected, {w: pa.Table.from_pylist([*rows.values()], AGGREGATE_SCHEMA) for w, rows in once.items()}
+    )

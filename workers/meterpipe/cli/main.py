@@ -49,6 +49,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Processes": {
         "worker": Entry("meterpipe.cli.worker:worker", "Run one worker in this process."),
+        "reset": Entry("meterpipe.cli.reset:reset", "Bring a worker's state and its offsets back together."),
     },
 }
 COMMANDS: Mapping[str, str] = {name: entry.target for section in SECTIONS.values() for name, entry in section.items()}

@@ -61,7 +61,7 @@ class Partition:
         """Take messages in log order; the partition goes on at `next_offset`."""
         decoded = self._decoder.decode(values, self.keys, self._admit)
         readings, ahead = screen_ahead(decoded.readings, times, self._max_ahead_ms)
-        rejects = decoded.rejects + ahead
+        rejects = sorted(decoded.rejects + ahead, key=attrgetter("message")) if ahead else decoded.rejects
         late = self._add(readings, decoded.controls)
         dead = sum(reject.count for reject in rejects)
         self.balance += Balance(raw=len(readings) + dead, late=len(late), dead_letters=dead)
