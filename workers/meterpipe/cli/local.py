@@ -102,7 +102,8 @@ def status(root: Path, as_json: bool) -> None:
     meterpipe status
     meterpipe status --json | jq .balance
     """
-    state = gather(DataDir(root.absolute()))
+    with local_errors():
+        state = gather(DataDir(root.absolute()))
     if as_json:
         click.echo(json.dumps(state.as_dict(), indent=2))
     else:

@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaException
+from pydantic import ValidationError
 
 from meterpipe.adapters.progress import Progress
 from meterpipe.local import process
+from meterpipe.local.errors import LocalError
 from meterpipe.local.live import KINDS
 from meterpipe.local.paths import DataDir
 from meterpipe.local.probes import listens
@@ -77,7 +79,14 @@ def gather(data: DataDir) -> Status:
 
 
 def _config(path: Path) -> WorkerConfig | None:
-    return WorkerConfig.model_validate_json(path.read_bytes()) if path.exists() else None
+    try:
+        return WorkerConfig.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise LocalError(
+            f"{path} was written by another version of Meterpipe", "run the pipeline again, it is written anew"
+        ) from error
 
 
 def _services(data: DataDir) -> list[ServiceState]:
