@@ -17,6 +17,8 @@ from meterpipe.spec.names import names_of
 
 from tests.integration.conftest import new_config
 from tests.integration.harness import (
+    DEFECTS,
+    FULL,
     Source,
     TakeOver,
     assert_exact,
@@ -171,17 +173,28 @@ def test_a_restart_of_the_broker_in_the_middle_loses_and_doubles_nothing(own_ser
 
 # the whole pipeline
 
-SMALL = {"meters": 100, "hours": 6, "half": 40}
-
 
 def test_a_pipeline_whose_workers_are_killed_three_times_each_fills_the_stores_exactly(pipeline, tmp_path):
-    run_pipeline(pipeline({"lake": {"flush": {"seconds": 2, "rows": 100_000}}}), tmp_path, **SMALL)
+    config = pipeline({"lake": {"flush": {"seconds": 2, "rows": 100_000}}})
+    run_pipeline(config, Source(config, meters=100, hours=6), tmp_path, half=40)
 
 
-def run_pipeline(config, folder, meters, hours, half, kills=3, **changes):
+@pytest.mark.skipif(not FULL, reason="takes many minutes: METERPIPE_FULL=1 pytest -s -k acceptance")
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("kills", [0, 3])
+def test_acceptance_1000_households_of_a_day_fill_the_stores_exactly(pipeline, tmp_path, kills):
+    config = pipeline()
+    source = Source(config, meters=1000, hours=24, **dict.fromkeys(DEFECTS, 0.0))
+    assert source.count == 1_440_000
+    facts = run_pipeline(config, source, tmp_path, half=60 if kills else 10, kills=kills)
+    assert facts["rows"] == {60: 1_440_000, 600: 144_000, 3600: 24_000, 86_400: 1000}
+    assert facts["lakeRows"] == 1_440_000
+    print(f"\nacceptance, each worker killed {kills} times: {facts}")
+
+
+def run_pipeline(config, source, folder, half, kills=3):
     """Everything at once; each worker is killed `kills` times at random moments while readings flow."""
     dice, kinds = random.Random(SEED), ("aggregator", "sink", "archiver")
-    source = Source(config, meters=meters, hours=hours, **changes)
     began = time.monotonic()
     with fleet_of(config, folder) as fleet:
         workers = {kind: fleet.start(kind) for kind in kinds}
