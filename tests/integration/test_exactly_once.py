@@ -3,13 +3,15 @@
 import os
 import random
 import re
+import secrets
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
-from meterpipe.adapters.kafka import new_admin
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec, ResourceType
+from meterpipe.adapters.kafka import new_admin, new_producer
 from meterpipe.adapters.topics import ensure_topics
 from meterpipe.local.readback import read_windows
 from meterpipe.local.services import down, up
@@ -169,6 +171,36 @@ def test_a_restart_of_the_broker_in_the_middle_loses_and_doubles_nothing(own_ser
             up(data, tethered=True, only=["kafka"])
         settle(fleet, config, "aggregator")
     assert_exact(config, source.expected())
+
+
+def limit(config, topic, size):
+    """The largest message `topic` takes."""
+    entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = new_admin(config.kafka)
+    admin.incremental_alter_configs([resource])[resource].result()
+
+
+def test_a_transaction_the_broker_refuses_is_given_up_and_done_again_when_the_cause_is_gone(pipeline, tmp_path):
+    config = pipeline(schema=False)
+    names, source = names_of(config.pipeline), Source(config, meters=60, hours=4)
+    limit(config, names.dead_letters, 1000)
+    source.send(0.5)
+    junk = b"{" + secrets.token_bytes(5000).replace(b"\n", b"")
+    producer = new_producer(config.kafka)
+    producer.produce(names.readings, junk, partition=0)
+    assert producer.flush(30) == 0
+    source.send()
+    with fleet_of(config, tmp_path) as fleet:
+        worker = fleet.start("aggregator")
+        fleet.wait_until(lambda: worker.log.read_text().count("transaction given up") > 1, "it is given up, twice")
+        limit(config, names.dead_letters, 10_000)
+        settle(fleet, config, "aggregator")
+        assert fleet.restarts == 0
+    assert [message.value() for message in records_of(config, names.dead_letters)] == [junk]
+    wanted = source.expected()
+    counts = replace(wanted.balance, raw=wanted.balance.raw + 1, dead_letters=1)
+    assert_exact(config, replace(wanted, balance=counts))
 
 
 # the whole pipeline
