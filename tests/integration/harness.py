@@ -363,7 +363,8 @@ class TakeOver:
         self.seconds.append(time.monotonic() - began)
 
     def report(self, title: str) -> None:
-        print(f"\n{title}: time to take over " + ", ".join(f"{s:.1f} s" for s in self.seconds))
+        if self.seconds:
+            print(f"\n{title}: time to take over " + ", ".join(f"{s:.1f} s" for s in self.seconds))
 
 
 def assert_exact(config: WorkerConfig, expected: Expected, found: dict[int, pa.Table] | None = None) -> None:

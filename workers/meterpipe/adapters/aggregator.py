@@ -131,8 +131,12 @@ class Aggregator:
     # -- messages in
 
     def _process(self, messages: list[Message]) -> int:
-        if any(map(Message.error, messages)):
-            messages = [m for m in messages if self._is_input(m)]
+        errors = list(map(Message.error, messages))
+        if any(errors):
+            for message, error in zip(messages, errors, strict=True):
+                if error is not None:
+                    self._heed(message, error)
+            messages = [m for m, error in zip(messages, errors, strict=True) if error is None]
         if not messages:
             return 0
         partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
@@ -148,10 +152,7 @@ class Aggregator:
         self._batch = int(min(BATCH_MESSAGES, max(16, BATCH_READINGS / per_message)))
         return len(messages)
 
-    def _is_input(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return True
+    def _heed(self, message: Message, error: KafkaError) -> None:
         if error.code() == KafkaError._PARTITION_EOF:
             if owned := self._owned.get(message.partition() or 0):
                 owned.read_to = offset_of(message)
@@ -159,7 +160,6 @@ class Aggregator:
             raise KafkaException(error)
         else:
             log.warning("consumer: %s", error.str())
-        return False
 
     def _take(self, number: int, owned: Owned, messages: list[Message]) -> None:
         state = owned.state
