@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from meterpipe.adapters import aggregator, transaction
+from meterpipe.cli.main import WithoutPandas
 from meterpipe.core import codecs, json_codec, windows
 from meterpipe.core.partition import Partition
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
+from meterpipe.worker.frame import settle_memory
 from meterpipe.worker.telemetry import Silent
 
 from bench.engine.workload import ends
@@ -61,6 +64,8 @@ def run(config: WorkerConfig) -> dict[str, Any]:
     timed(codecs, "_intern_json", "keys", spent)
     timed(codecs, "_intern_envelope", "keys", spent)
     timed(windows.Windows, "add", "merge", spent)
+    timed(Partition, "take", "rest of take", spent)
+    timed(aggregator.Aggregator, "_process", "messages", spent)
     timed(Partition, "close", "close", spent)
     timed(Partition, "records", "changelog", spent)
     for name in ("encode_columns", "encode_json"):
@@ -74,6 +79,7 @@ def run(config: WorkerConfig) -> dict[str, Any]:
     worker._consumer = Consumer(worker._consumer, spent)
     while not worker._owned:
         worker.step()
+    settle_memory()
     spent.clear()
     wall, cpu, main = time.monotonic(), time.process_time(), time.thread_time()
     while any(worker._owned[p].state.next_offset < end or worker._owned[p].touched for p, end in wanted.items()):
@@ -96,6 +102,7 @@ def run(config: WorkerConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    sys.meta_path.insert(0, WithoutPandas())  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path, help="WorkerConfig as JSON")
     options = parser.parse_args()

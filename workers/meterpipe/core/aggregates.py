@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from meterpipe.core.columns import Columns
-from meterpipe.core.readings import KeyTable, dictionary
+from meterpipe.core.readings import KeyTable, named
 
 AGGREGATE_SCHEMA = pa.schema(
     [
@@ -52,9 +52,8 @@ NONE = Aggregates.of_dtypes(np.int32, np.int64, np.int64, *[np.float64] * 5)
 
 def to_arrow(rows: Aggregates, keys: KeyTable, window: int) -> pa.RecordBatch:
     """`rows` in AGGREGATE_SCHEMA's names (strings dictionary encoded), the window's size in the metadata."""
-    names = [dictionary(strings, rows.key) for strings in keys.columns]
     numbers = [pa.array(getattr(rows, f.name)) for f in fields(rows) if f.name != "key"]
-    batch = pa.record_batch([*names, *numbers], names=AGGREGATE_SCHEMA.names)
+    batch = pa.record_batch([*named(rows.key, keys), *numbers], names=AGGREGATE_SCHEMA.names)
     return batch.replace_schema_metadata({WINDOW_KEY: str(window)})
 
 

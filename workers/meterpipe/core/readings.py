@@ -105,21 +105,21 @@ class KeyTable:
         return self._columns
 
 
-def dictionary(strings: pa.Array, codes: npt.NDArray[np.int32]) -> pa.DictionaryArray:
-    """`strings[codes]`, dictionary encoded over the strings in use only."""
-    used, index = np.unique(codes, return_inverse=True)
-    encoded = strings.take(pa.array(used)).dictionary_encode()
-    return pa.DictionaryArray.from_arrays(encoded.indices.take(pa.array(index.astype(np.int32))), encoded.dictionary)
+def named(codes: npt.NDArray[np.int32], keys: KeyTable) -> list[pa.DictionaryArray]:
+    """meter, metric and attribute of each id in `codes`, dictionary encoded over the strings in use only."""
+    present = np.zeros(len(keys), bool)
+    present[codes] = True
+    used = pa.array(np.flatnonzero(present))
+    place = pa.array((np.cumsum(present, dtype=np.int32) - np.int32(1))[codes])
+    encoded = [strings.take(used).dictionary_encode() for strings in keys.columns]
+    return [pa.DictionaryArray.from_arrays(e.indices.take(place), e.dictionary) for e in encoded]
 
 
 def to_arrow(readings: Readings, keys: KeyTable) -> pa.RecordBatch:
     """`readings` in READING_SCHEMA's names; meter, metric and attribute are dictionary encoded."""
-    meter, metric, attribute = (dictionary(strings, readings.key) for strings in keys.columns)
     return pa.record_batch(
         [
-            meter,
-            metric,
-            attribute,
+            *named(readings.key, keys),
             pa.array(readings.ts),
             pa.array(readings.value),
             pa.array(readings.interval_s),
