@@ -12,6 +12,7 @@ missing or there twice.
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from meterpipe.local.services import down, up
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.models import MeterPipeline
 from meterpipe.spec.names import names_of
+from meterpipe.worker.frame import settle_memory
 from meterpipe.worker.telemetry import Memory, Metric
 
 PARTITIONS = 4
@@ -159,12 +161,14 @@ def archive(config: WorkerConfig, readings: int) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     telemetry = Memory()
     archiver = Archiver(config, telemetry)
+    settle_memory()  # as the worker's loop does
     with timed(figures):
         while telemetry.value(Metric.READINGS) < readings:
             archiver.step()
         archiver.close()  # commits the rest, as a flush that is due would
     assert telemetry.value(Metric.ROWS, table="readings") == readings
-    return figures | {"commits": telemetry.value(Metric.COMMITS)}
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return figures | {"commits": telemetry.value(Metric.COMMITS), "megabytes": megabytes}
 
 
 def take(config: WorkerConfig, _: int) -> dict[str, Any]:
@@ -174,6 +178,7 @@ def take(config: WorkerConfig, _: int) -> dict[str, Any]:
     consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
     expected = sum(consumer.get_watermark_offsets(TopicPartition(topic, p))[1] for p in range(PARTITIONS))
     taken, figures = 0, {}
+    settle_memory()
     with timed(figures):
         while taken < expected:
             taken += len([m.value() for m in consumer.consume(20_000, 0.05)])
@@ -204,11 +209,15 @@ def report(form: str, figures: dict[str, list[dict[str, Any]]], readings: int) -
     cpu = {child: statistics.median(run["cpu"] for run in runs) for child, runs in figures.items()}
     wall = statistics.median(run["wall"] for run in figures["archive"])
     commits = int(figures["archive"][0]["commits"])
+    peak = max(run["megabytes"] for run in figures["archive"])
     rate = {child: f"{readings / seconds:>12,.0f} readings a CPU-s" for child, seconds in cpu.items()}
     limit = cpu["take"] + cpu["write"]
     load = os.getloadavg()[0]
     blank = " " * 9
-    print(f"{form:<9} {rate['archive']} ({cpu['archive']:.2f} CPU-s, {wall:.1f} s, {commits} commits, load {load:.1f})")
+    print(
+        f"{form:<9} {rate['archive']} ({cpu['archive']:.2f} CPU-s, {wall:.1f} s, {commits} commits, "
+        f"peak {peak:.0f} MB, load {load:.1f})"
+    )
     print(f"{blank} {rate['take']}: the same messages taken from Kafka, no more")
     print(f"{blank} {rate['write']}: the same rows to Parquet by pyarrow, no more")
     print(

@@ -93,7 +93,8 @@ class Archiver:
         """Take a batch in; commit to the lake what is due."""
         now = self._clock()
         pending = self._writer.pending
-        self._partitions.release(pending.spans if pending else ())
+        if self._partitions.release(pending.spans if pending else ()):
+            self._settling.at = now
         if self._partitions.unsettled and now >= self._settling.at:
             self._settle()
         self._pause(pending is not None and self._buffer.rows >= self._limits.rows)
@@ -137,7 +138,7 @@ class Archiver:
             log.warning("cannot tell where the lake ends, trying again in %.1f s: %s", wait, explain(problem))
             return
         self._paused = False
-        self._settling.succeeded(self._clock() + (GAP_SECONDS if self._partitions.unsettled else 0.0))
+        self._settling.succeeded(self._clock() + (GAP_SECONDS if self._partitions.gaps else WATCH_SECONDS))
 
     def _take(self) -> int:
         taken = self._intake.take(self._buffer, STEP_SECONDS)
@@ -194,9 +195,10 @@ class Archiver:
         except TROUBLE as problem:
             wait = self._writing.failed(self._clock())
             self._telemetry.count(Metric.RETRIES)
+            who = "Kafka does not confirm" if isinstance(problem, KafkaException) else "the lake did not take"
             log.warning(
-                "the lake did not take %d readings (failure %d), trying again in %.1f s, nothing is lost: %s",
-                *(self._held, self._writing.failures, wait, explain(problem)),
+                "%s %d readings (failure %d), trying again in %.1f s, nothing is lost: %s",
+                *(who, self._held, self._writing.failures, wait, explain(problem)),
             )
             return False
         self._flushed(outcome)
@@ -216,6 +218,7 @@ class Archiver:
         if outcome.moved:
             self._telemetry.count(Metric.ABORTS)
             self._partitions.leave(outcome.moved)
+            self._settling.at = now
         self._show({p: offset for p, offset in outcome.written.items() if p in self._partitions.apps})
 
     def _show(self, offsets: dict[int, int]) -> None:

@@ -75,11 +75,11 @@ class Partitions:
         self.stuck.add(partition)
         self._buffer.stop(partition)
 
-    def release(self, pending: Iterable[int]) -> None:
-        """Leave the stuck partitions of which nothing is held any more."""
-        held = set(pending) | {p for p in self.stuck if self._buffer.holds(p)}
-        if self.stuck - held:
-            self.leave(self.stuck - held)
+    def release(self, pending: Iterable[int]) -> bool:
+        """Leave the stuck partitions of which nothing is held any more; whether there were any."""
+        free = {p for p in self.stuck if not self._buffer.holds(p)}.difference(pending)
+        self.leave(free)
+        return bool(free)
 
     def settle(self) -> None:
         """Ask the lake where given partitions go on, and read them from there.

@@ -101,6 +101,7 @@ class LakeWriter:
         for p in written:
             log.info("partition %d: an earlier attempt had arrived, the lake ends before %d", p, batch.spans[p].next)
             self._outcome.written[p] = batch.spans[p].next
+            self._telemetry.count(Metric.ROWS, int((batch.arrivals.partition == p).sum()), table="readings")
         for p in moved:
             log.warning(
                 "partition %d: expected the lake to end before %s, it ends before %s: somebody else archives it; "
