@@ -6,7 +6,6 @@ last commit: after any abort the state is thrown away and restored, never patche
 
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +13,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     KafkaError,
@@ -23,18 +21,19 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from meterpipe.adapters.changelog import read_changelog
+from meterpipe.adapters.aggregator_partitions import Owned, Restorer, observe, unobserve
 from meterpipe.adapters.kafka import TopicInfo, new_admin, new_consumer, offset_of, topic_info
 from meterpipe.adapters.readings_topic import TopicIdentity
+from meterpipe.adapters.tracing import MAX_LINKS, current_traceparent, traceparents
 from meterpipe.adapters.transaction import TIMEOUT, BrokenProducerError, Transactions
 from meterpipe.core.aggregates import encode_columns, encode_json
-from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, Decoder, admit_in
+from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON
 from meterpipe.core.deadletters import Origin, headers_of
 from meterpipe.core.envelope_codec import split_envelope
 from meterpipe.core.idle import idle_watermark
 from meterpipe.core.partition import Partition, RecordTimes, Taken
 from meterpipe.core.readings import to_arrow
-from meterpipe.core.windows import NEVER, WindowPolicy
+from meterpipe.core.windows import NEVER
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.models import Output
 from meterpipe.spec.names import names_of
@@ -43,35 +42,14 @@ from meterpipe.worker.telemetry import Metric, Telemetry
 log = logging.getLogger(__name__)
 
 BATCH_MESSAGES, BATCH_READINGS = 20_000, 250_000
-OPEN_READINGS = 400_000  # taken in since the last commit, above which it is committed early: bounds memory and deltas
+PENDING_READINGS = (
+    400_000  # taken in since the last commit, above which it is committed early: bounds memory and deltas
+)
 POLL_SECONDS = 0.05
 SNAPSHOT_SECONDS = 30.0
 IDLE_SECONDS = 10.0
 WATCH_SECONDS = 1.0  # between two looks at the topic's identity
 PAUSE_SECONDS = 1.0  # before starting over
-
-
-class StateMismatchError(Exception):
-    """The changelog and the committed offset of a partition disagree: going on would lose or double readings."""
-
-
-class Owned:
-    """A partition this process owns, and what it remembers of it beside its state."""
-
-    def __init__(self, state: Partition, now: float) -> None:
-        self.state = state
-        self.touched = state.changed
-        self.read_to = -1  # the end of the partition when it was last reached; markers of transactions count
-        self.snapshot_at = now
-        self.snapshot_offset = -1
-        self.active_at = now
-        self.active_watermark = state.windows.watermark
-        self.told = state.balance
-
-    @property
-    def hint(self) -> str:
-        """Where in the changelog a restore may begin, as metadata of the committed offset."""
-        return str(self.snapshot_offset) if self.snapshot_offset >= 0 else ""
 
 
 class Aggregator:
@@ -83,17 +61,20 @@ class Aggregator:
         spec = config.pipeline.spec
         self._config, self._telemetry = config, telemetry
         self._names, self._spec = names_of(config.pipeline), spec
-        self._policy = WindowPolicy.of(spec.aggregator)
         self._topic: TopicInfo = topic_info(config.kafka, self._names.readings)
         self._owned: dict[int, Owned] = {}
         self._metadata: Any = None  # of the consumer group, as it was when the partitions were assigned
         self._pending, self._batch = 0, BATCH_MESSAGES
-        self._committed_at = self._watched_at = time.monotonic()
+        self._links: dict[str, None] = {}  # trace contexts of what is pending
+        self._counts: list[tuple[Metric, int, dict[str, str]]] = []  # told once committed
+        self._tried_at = self._committed_at = self._watched_at = time.monotonic()
+        self._restorer = Restorer(config, telemetry)
         self._identity = TopicIdentity(new_admin(config.kafka), self._names.readings)
         self._out = Transactions(config.kafka, f"{self._names.group(self.kind)}-{uuid4()}")
         self._consumer = new_consumer(
             config.kafka, self._names.group(self.kind), auto_offset_reset="error", enable_partition_eof=True
         )
+        telemetry.gauge_from(Metric.COMMIT_AGE, lambda: time.monotonic() - self._committed_at)
         self._subscribe()
 
     def _subscribe(self) -> None:
@@ -111,8 +92,9 @@ class Aggregator:
             now = time.monotonic()
             self._watch(now)
             self._advance_idle(now)
-            waited = now - self._committed_at
-            if waited * 1000 >= self._spec.aggregator.commit_interval_ms or self._pending >= OPEN_READINGS:
+            if (
+                now - self._tried_at
+            ) * 1000 >= self._spec.aggregator.commit_interval_ms or self._pending >= PENDING_READINGS:
                 self._commit()
             self._out.poll()
         except KafkaException as failed:
@@ -144,6 +126,8 @@ class Aggregator:
         groups: dict[int, list[Message]] = {}
         for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(messages)], strict=True):
             groups.setdefault(int(partitions[start]), []).extend(messages[start:end])
+        if len(self._links) < MAX_LINKS:
+            self._links |= dict.fromkeys(traceparents(messages))
         before = self._pending
         for number, group in groups.items():
             if owned := self._owned.get(number):
@@ -182,7 +166,7 @@ class Aggregator:
             self._out.produce(
                 self._names.dead_letters, number, message.value(), message.key(), headers_of(reject, origin)
             )
-            self._telemetry.count(Metric.DEAD_LETTERS, reject.count, reason=reject.reason.value)
+            self._counts.append((Metric.DEAD_LETTERS, reject.count, {"reason": reject.reason.value}))
         if len(taken.late):
             missed = ("windows", ",".join(map(str, self._spec.aggregator.windows)).encode())
             for value, _ in split_envelope(to_arrow(taken.late, state.keys)):
@@ -205,30 +189,34 @@ class Aggregator:
             watermark = owned.state.windows.watermark
             if idle < IDLE_SECONDS or watermark == NEVER:
                 continue
-            grace = self._policy.grace_ms
+            grace = owned.state.windows.policy.grace_ms
             base = owned.active_watermark
             wanted = idle_watermark(base, int(idle * 1000), int(time.time() * 1000), grace)
-            if wanted - watermark >= 1000 and self._read_to_its_end(number, owned):
+            if wanted - watermark < 1000:
+                continue
+            try:
+                at_end = self._read_to_its_end(number, owned)
+            except KafkaException:
+                return  # no broker answers: it may hold readings, so no time passes
+            if at_end:
                 owned.state.windows.advance(wanted)
                 owned.touched = True
 
     def _read_to_its_end(self, number: int, owned: Owned) -> bool:
-        try:
-            where = TopicPartition(self._names.readings, number)
-            _, end = self._consumer.get_watermark_offsets(where, timeout=2.0, cached=False)
-        except KafkaException:
-            return False
+        where = TopicPartition(self._names.readings, number)
+        _, end = self._consumer.get_watermark_offsets(where, timeout=2.0, cached=False)
         return bool(end <= max(owned.state.next_offset, owned.read_to))
 
     # -- results out
 
     def _commit(self) -> None:
         """Close what the watermarks have passed and commit all, with the offsets of the partitions that moved."""
-        self._committed_at = time.monotonic()
+        self._tried_at = time.monotonic()
         moved = {number: owned for number, owned in self._owned.items() if owned.touched}
         if not moved:
+            self._committed_at = self._tried_at
             return
-        with self._telemetry.span("commit", partitions=len(moved), readings=self._pending):
+        with self._telemetry.span("commit", list(self._links), partitions=len(moved), readings=self._pending):
             for number, owned in moved.items():
                 self._put_out(number, owned)
             if any(owned.snapshot_offset < 0 for owned in moved.values()):
@@ -238,28 +226,34 @@ class Aggregator:
                 for number, owned in moved.items()
             ]
             self._out.commit(offsets, self._metadata)
-        self._pending = 0
+        self._committed_at = time.monotonic()
         for number, owned in moved.items():
             owned.touched = False
             self._tell(number, owned)
+        for metric, amount, labels in self._counts:
+            self._telemetry.count(metric, amount, **labels)
         self._telemetry.count(Metric.COMMITS)
+        self._nothing_pending()
+
+    def _nothing_pending(self) -> None:
+        self._pending = 0
+        self._links.clear()
+        self._counts.clear()
 
     def _put_out(self, number: int, owned: Owned) -> None:
         state, now = owned.state, time.monotonic()
+        context = current_traceparent()
         for window, rows in state.close().results:
             topic = self._names.aggregates(window)
             if self._spec.aggregator.output is Output.COLUMNS:
                 for value in encode_columns(rows, state.keys, window):
-                    self._out.produce(topic, number, value, None, [CONTENT_ENVELOPE])
+                    self._out.produce(topic, number, value, None, [CONTENT_ENVELOPE, *context])
             else:
                 self._out.produce_all(topic, number, *encode_json(rows, state.keys, window))
-            self._telemetry.count(Metric.WINDOWS, len(rows), window=str(window))
+            self._counts.append((Metric.WINDOWS, len(rows), {"window": str(window)}))
         records = state.records(snapshot_due=now - owned.snapshot_at >= SNAPSHOT_SECONDS)
         for key, value in records:
-            placed = None
-            if key == "snap/0":
-                owned.snapshot_at, owned.snapshot_offset = now, -1
-                placed = _into(owned)
+            placed = owned.snapshot_begins(now) if key == "snap/0" else None
             self._out.produce(self._names.changelog, number, value, key, on_delivery=placed)
         balance = msgspec.json.encode(state.mark.balance)
         self._out.produce(self._names.balance, number, balance, str(number), [CONTENT_JSON])
@@ -277,6 +271,7 @@ class Aggregator:
         """Abort, and forget all state that the transaction touched: what it holds was never committed."""
         log.warning("transaction given up, its input is read again: %s", error.str())
         self._telemetry.count(Metric.ABORTS)
+        self._metadata = None
         self._drop()
         if error.fatal():
             raise BrokenProducerError(error.str())
@@ -300,65 +295,15 @@ class Aggregator:
         for where in consumer.committed(assigned, TIMEOUT):
             if where.error:
                 raise KafkaException(where.error)
-            owned = self._restore(consumer, where)
-            self._owned[where.partition] = owned
+            owned = self._owned[where.partition] = self._restorer.restore(consumer, where, self._topic)
             starts.append(TopicPartition(where.topic, where.partition, owned.state.next_offset))
-            self._observe(consumer, where.partition, owned)
+            observe(self._telemetry, consumer, TopicPartition(where.topic, where.partition), owned)
         consumer.assign(starts)
-        self._committed_at = time.monotonic()
+        self._tried_at = self._committed_at = time.monotonic()
         took = time.monotonic() - started
         self._telemetry.gauge(Metric.RESTORE_SECONDS, took)
         self._telemetry.gauge(Metric.PARTITIONS, len(self._owned))
         log.info("assigned partitions %s, restored in %.2f s", sorted(self._owned), took)
-
-    def _restore(self, consumer: Consumer, where: TopicPartition) -> Owned:
-        number = where.partition
-        admit = admit_in(number, self._topic.partitions, self._spec.readings.key)
-        max_ahead = self._spec.readings.max_ahead * 1000
-        state = Partition(self._policy, Decoder(self._spec.readings), max_ahead, admit, self._topic.id)
-        hint = int(where.metadata) if where.offset >= 0 and where.metadata else OFFSET_BEGINNING
-        records = read_changelog(self._config.kafka, self._names.changelog, number, hint)
-        found = state.restore(records)
-        low, _ = consumer.get_watermark_offsets(TopicPartition(where.topic, number), TIMEOUT)
-        if found and state.topic_id != self._topic.id:
-            log.warning("%s was created anew: starting at its beginning with the windows still open", where.topic)
-            state.topic_id, state.next_offset = self._topic.id, low
-        elif where.offset >= 0 and where.offset != (state.next_offset if found else 0):
-            raise StateMismatchError(
-                f"{where.topic}[{number}]: the group has committed offset {where.offset}, "
-                f"the changelog {self._names.changelog} is at {state.next_offset if found else 'nothing'}; "
-                "somebody moved one of them: see `meterpipe reset aggregator --help`"
-            )
-        if state.next_offset < low:
-            lost = low - state.next_offset if found else 0
-            if lost:
-                self._telemetry.count(Metric.LOST, lost)
-                log.error("%s[%d]: %d messages expired before they were read", where.topic, number, lost)
-            state.next_offset = low
-        state.windows.flushed = [(size, rows) for size, rows in state.windows.flushed if self._has_topic(size)]
-        owned = Owned(state, time.monotonic())
-        owned.snapshot_offset = hint if found and hint >= 0 else 0
-        return owned
-
-    def _has_topic(self, window: int) -> bool:
-        topic = self._names.aggregates(window)
-        return self._consumer.list_topics(topic, TIMEOUT).topics[topic].error is None
-
-    def _observe(self, consumer: Consumer, number: int, owned: Owned) -> None:
-        """Gauges that are asked for by a scrape, not told by the loop."""
-        where = TopicPartition(self._names.readings, number)
-
-        def lag() -> float:
-            _, end = consumer.get_watermark_offsets(where, cached=True)
-            return float(max(0, end - owned.state.next_offset)) if end >= 0 else float("nan")
-
-        def delay() -> float:
-            watermark = owned.state.windows.watermark
-            return time.time() - watermark / 1000 if watermark > NEVER else float("nan")
-
-        self._telemetry.gauge_from(Metric.LAG, lag, topic=self._names.readings, partition=str(number))
-        self._telemetry.gauge_from(Metric.WATERMARK_DELAY, delay, partition=str(number))
-        self._telemetry.gauge_from(Metric.COMMIT_AGE, lambda: time.monotonic() - self._committed_at)
 
     def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         try:
@@ -374,21 +319,10 @@ class Aggregator:
 
     def _drop(self) -> None:
         for number in self._owned:
-            label = str(number)
-            self._telemetry.forget(Metric.LAG, topic=self._names.readings, partition=label)
-            self._telemetry.forget(Metric.WATERMARK_DELAY, partition=label)
-            self._telemetry.forget(Metric.OPEN_READINGS, partition=label)
+            unobserve(self._telemetry, self._names.readings, number)
         self._owned.clear()
-        self._pending = 0
+        self._nothing_pending()
         self._telemetry.gauge(Metric.PARTITIONS, 0)
-
-
-def _into(owned: Owned) -> Callable[[Any, Message], None]:
-    def placed(error: Any, message: Message) -> None:
-        if error is None:
-            owned.snapshot_offset = offset_of(message)
-
-    return placed
 
 
 def _times(messages: list[Message]) -> RecordTimes:

@@ -18,6 +18,7 @@ from meterpipe.adapters.cassandra import connect
 from meterpipe.adapters.kafka import MAX_MESSAGE, new_consumer, new_producer
 from meterpipe.adapters.schema import missing, needed
 from meterpipe.adapters.store_writer import Flight, StoreWriter
+from meterpipe.adapters.tracing import MAX_LINKS, traceparents
 from meterpipe.core.deadletters import Origin, headers_of
 from meterpipe.core.result_codec import Decoded, decode_results
 from meterpipe.core.store_rows import store_rows
@@ -49,6 +50,7 @@ class _Pile:
 
     tables: dict[int, list[pa.Table]] = field(default_factory=dict)
     offsets: dict[Place, int] = field(default_factory=dict)
+    links: dict[str, None] = field(default_factory=dict)  # trace contexts of the messages
     rows: int = 0
     since: float = 0.0
 
@@ -56,7 +58,7 @@ class _Pile:
         """A partition has been read up to `offset`."""
         if not self.offsets:
             self.since = time.monotonic()
-        self.offsets[place] = offset
+        self.offsets[place] = max(offset, self.offsets.get(place, offset))
 
     def add(self, decoded: Decoded) -> None:
         """Put rows onto the pile."""
@@ -196,6 +198,8 @@ class Sink:
         self._bury(messages, decoded)
         self._telemetry.count(Metric.READINGS, decoded.rows)
         self._pile.add(decoded)
+        if len(self._pile.links) < MAX_LINKS:
+            self._pile.links |= dict.fromkeys(traceparents(messages))
         for message in messages:
             self._pile.reached(_place(message), (message.offset() or 0) + 1)
         self._rows_a_message += 0.2 * (decoded.rows / len(messages) - self._rows_a_message)
@@ -257,7 +261,7 @@ class Sink:
         due = time.monotonic() - pile.since >= LINGER_SECONDS or pile.rows >= SUBMIT_ROWS
         if not now_or_never and not (due and writer.backlog < LOW_BACKLOG):
             return
-        with self._telemetry.span("submit", rows=pile.rows):
+        with self._telemetry.span("submit", list(pile.links), rows=pile.rows):
             flights = [writer.submit(store_rows(tables, window)) for window, tables in pile.tables.items()]
         self._loads.append(_Load(flights, pile.offsets))
         self._pile = _Pile()
@@ -268,6 +272,8 @@ class Sink:
         while self._loads and all(flight.done for flight in self._loads[0].flights):
             offsets |= self._loads.popleft().offsets
         if not offsets:
+            if not self._loads and not self._pile.offsets:
+                self._committed = time.monotonic()  # nothing waits to be committed
             return
         try:
             self._consumer.commit(
