@@ -73,7 +73,7 @@ def show(as_json: bool, **where: Any) -> None:
 
 @lake.command(name="compact")
 @click.option(
-    "--date", "dates", type=click.DateTime(["%Y-%m-%d"]), multiple=True,
+    "--date", "dates", type=click.DateTime(["%Y-%m-%d"]), metavar="YYYY-MM-DD", multiple=True,
     help="A date (UTC) to compact; may be repeated. Default: all.",
 )  # fmt: skip
 @target_options
