@@ -17,12 +17,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 from meterpipe.adapters.s3 import ensure_bucket
+from meterpipe.adapters.schema import apply_schema
 from meterpipe.adapters.topics import ensure_topics
 from meterpipe.local import process
 from meterpipe.local.__main__ import HOLDER
@@ -77,9 +77,7 @@ def pipeline(services: Connections) -> PipelineFactory:
         if topics:
             ensure_topics(config)
         ensure_bucket(services.lake, config.pipeline.spec.lake.bucket)
-        if schema and find_spec("meterpipe.adapters.schema"):
-            from meterpipe.adapters.schema import apply_schema
-
+        if schema:
             apply_schema(config)
         return config
 
