@@ -1,15 +1,16 @@
 """Results of windows as columns, and their two forms on the wire."""
 
 from dataclasses import dataclass, fields
-from itertools import repeat
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from meterpipe.core.columns import Columns
-from meterpipe.core.readings import KeyTable, named
+from meterpipe.core.readings import KeyTable, in_use, named
 
 AGGREGATE_SCHEMA = pa.schema(
     [
@@ -90,13 +91,41 @@ class Result(
     last: float
 
 
-def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> tuple[list[bytes], list[str]]:
-    """One message a window, and its meter, which is its key."""
-    names = [column.take(pa.array(rows.key)).to_pylist() for column in keys.columns]
-    average = (rows.sum / rows.count).tolist()
-    numbers = [getattr(rows, n).tolist() for n in ("start", "count", "min", "max", "sum", "first", "last")]
-    results = map(Result, *names, repeat(window), *numbers[:5], average, *numbers[5:])
-    return list(map(msgspec.json.Encoder().encode, results)), names[0]
+def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> tuple[list[bytes], list[bytes]]:
+    """One message a window (see `Result`), and its meter, which is its key. Columns are joined as texts, not rows."""
+    meter, metric, attribute = keys.columns
+    used, place = in_use(rows.key, keys)
+    names = zip(*(column.take(used).to_pylist() for column in (meter, metric, attribute)), strict=True)
+    encode = msgspec.json.Encoder().encode
+    heads = pa.array(
+        [
+            b'{"gateway":%b,"metricType":%b,"metricAttribute":%b,"window":%d,"start":'
+            % (encode(m), encode(t), encode(a), window)
+            for m, t, a in names
+        ],
+        pa.binary(),
+    )
+    texts = _Texts()
+    average = rows.sum if rows.sum is rows.first else rows.sum / rows.count
+    numbers = [("count", rows.count), ("min", rows.min), ("max", rows.max), ("sum", rows.sum), ("avg", average)]
+    parts = [heads.take(place), texts.of(rows.start)]
+    for name, column in [*numbers, ("first", rows.first), ("last", rows.last)]:
+        parts += [f',"{name}":'.encode(), texts.of(column)]
+    values = pc.binary_join_element_wise(*parts, b"}", b"").to_pylist()  # the last is the separator
+    return values, meter.take(used).cast(pa.binary()).take(place).to_pylist()
+
+
+class _Texts:
+    """Numbers as JSON texts. A column met again (a window of one reading has but one value) is not made again."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, pa.Array] = {}
+
+    def of(self, column: npt.NDArray[Any]) -> pa.Array:
+        """The texts of a column."""
+        if id(column) not in self._made:
+            self._made[id(column)] = pa.array(column).cast(pa.string()).cast(pa.binary())
+        return self._made[id(column)]
 
 
 def to_ipc(batch: pa.RecordBatch) -> bytes:

@@ -105,12 +105,16 @@ class KeyTable:
         return self._columns
 
 
-def named(codes: npt.NDArray[np.int32], keys: KeyTable) -> list[pa.DictionaryArray]:
-    """meter, metric and attribute of each id in `codes`, dictionary encoded over the strings in use only."""
+def in_use(codes: npt.NDArray[np.int32], keys: KeyTable) -> tuple[pa.Array, pa.Array]:
+    """The distinct ids in `codes`, and the place of each code among them. Linear: no sorting."""
     present = np.zeros(len(keys), bool)
     present[codes] = True
-    used = pa.array(np.flatnonzero(present))
-    place = pa.array((np.cumsum(present, dtype=np.int32) - np.int32(1))[codes])
+    return pa.array(np.flatnonzero(present)), pa.array((np.cumsum(present, dtype=np.int32) - np.int32(1))[codes])
+
+
+def named(codes: npt.NDArray[np.int32], keys: KeyTable) -> list[pa.DictionaryArray]:
+    """meter, metric and attribute of each id in `codes`, dictionary encoded over the strings in use only."""
+    used, place = in_use(codes, keys)
     encoded = [strings.take(used).dictionary_encode() for strings in keys.columns]
     return [pa.DictionaryArray.from_arrays(e.indices.take(place), e.dictionary) for e in encoded]
 

@@ -47,15 +47,15 @@ def reduce_samples(samples: Samples, size_ms: int, drop_duplicates: bool) -> Red
     first = order[starts]
     if len(starts) == len(order):  # one reading a window, as in a live minutely feed
         counts = np.ones(len(order), np.int64)
-        low = high = total = last = value
+        head = low = high = total = last = value  # one column: encoders make it text once
     else:
         ends = np.append(starts[1:], len(order))
         counts = ends - starts
         low = np.minimum.reduceat(value, starts)
         high = np.maximum.reduceat(value, starts)
         total = np.add.reduceat(value, starts)
-        last = value[ends - 1]
-    rows = Aggregates(samples.key[first], window[first] * size_ms, counts, low, high, total, samples.value[first], last)
+        head, last = value[starts], value[ends - 1]
+    rows = Aggregates(samples.key[first], window[first] * size_ms, counts, low, high, total, head, last)
     return Reduced(rows, len(order), duplicates, superseded)
 
 
