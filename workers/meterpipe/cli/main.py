@@ -23,9 +23,7 @@ class Entry(NamedTuple):
 
 SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "On this machine": {
-        "demo": Entry(
-            "meterpipe.cli.demo:demo", "Run the whole pipeline on real household data and check the result."
-        ),
+        "demo": Entry("meterpipe.cli.demo:demo", "Run the whole pipeline on real household data and check the result."),
         "run": Entry("meterpipe.cli.local:run", "Run a pipeline: real Kafka, Cassandra and S3, and the workers."),
         "status": Entry("meterpipe.cli.local:status", "Show what runs, how far it is and what it balances to."),
         "down": Entry("meterpipe.cli.local:down", "Stop everything; the data stays."),
