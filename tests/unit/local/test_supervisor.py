@@ -38,7 +38,7 @@ def ended(supervisor: Supervisor, name: str) -> None:
     child.wait()
 
 
-def alive(data: DataDir, name: str, timeout: float = 20) -> process.Running:
+def alive(data: DataDir, name: str, timeout: float = 120) -> process.Running:
     deadline = time.monotonic() + timeout
     while not (found := process.find(data, name)):
         assert time.monotonic() < deadline
@@ -115,7 +115,7 @@ def test_a_worker_ends_with_its_supervisor_even_if_that_is_killed(data):
         time.sleep(0.01)
     os.kill(child.pid, 9)
     child.wait()
-    assert worker.wait(20)
+    assert worker.wait(120)
 
 
 def cmdline(pid: int) -> str:
