@@ -19,6 +19,7 @@ from rich.table import Table
 from meterpipe.adapters.kafka import new_producer
 from meterpipe.cli.errors import BadInput, Failed
 from meterpipe.cli.spec import read_pipeline, read_worker_config
+from meterpipe.cli.times import EPOCH, EXAMPLES, parse_time
 from meterpipe.datasets.pace import Pace
 from meterpipe.datasets.publish import MAX_MESSAGE, Format, NotSentError, Publisher, TooLargeError, end_of_day, paced
 from meterpipe.local.errors import LocalError
@@ -44,13 +45,11 @@ class Instant(click.ParamType):  # type: ignore[type-arg]  # generic in newer ve
         if isinstance(value, int):
             return value
         try:
-            if str(value).lstrip("-").isdigit() and len(str(value)) > len("20240131"):
-                return int(value)
-            found = datetime.fromisoformat(value)
+            found = parse_time(value)
         except ValueError:
-            self.fail(f"{value!r} is no time: give 2024-01-31, 2024-01-31T12:00:00Z or epoch milliseconds", param, ctx)
+            self.fail(f"{value!r} is no time: give {EXAMPLES}", param, ctx)
         found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+        return (found - EPOCH) // timedelta(milliseconds=1)
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]

@@ -25,6 +25,7 @@ from meterpipe.adapters.store_reader import StoreReader, Window, matching
 from meterpipe.cli.errors import BadInput, Failed
 from meterpipe.cli.target import target as named
 from meterpipe.cli.target import target_options
+from meterpipe.cli.times import EXAMPLES, parse_time
 from meterpipe.core.readings import Key
 from meterpipe.core.store_schema import Schema, plan, wanted
 from meterpipe.spec.connections import WorkerConfig
@@ -104,11 +105,9 @@ class Moment(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         """Raises the usual usage error."""
         try:
-            if str(value).lstrip("-").isdigit():
-                return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(value))
-            return datetime.fromisoformat(value)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time: give 2024-01-31, 2024-01-31T12:00:00Z or epoch ms", param, ctx)
+            return parse_time(value)
+        except ValueError:
+            self.fail(f"{value!r} is no time: give {EXAMPLES}", param, ctx)
 
 
 class Zone(click.ParamType[tzinfo]):
