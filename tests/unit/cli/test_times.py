@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import pytest
-
 from meterpipe.cli.times import parse_time
 
 
