@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from cassandra.cluster import Session
 from cassandra.concurrent import execute_concurrent_with_args
 from cassandra.util import Date
@@ -91,12 +92,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cassandra", metavar="HOST:PORT", help="default: an embedded one")
     parser.add_argument("--rounds", type=int, default=3, help="times everything is measured")
     parser.add_argument("--meters", type=int, default=1000, help="meters of the catch-up shape")
-    parser.add_argument("--windows", type=int, default=720, help="windows of each in a round of the catch-up shape")
+    parser.add_argument("--windows", type=int, default=480, help="windows of each in a round of the catch-up shape")
     parser.add_argument("--live-meters", type=int, default=20_000, help="meters of the live shape")
     parser.add_argument(
-        "--closes", type=int, default=8, help="windows of each in a round of the live shape, one by one"
+        "--closes", type=int, default=6, help="windows of each in a round of the live shape, one by one"
     )
-    parser.add_argument("--singles", type=int, default=40_000, help="rows the driver writes in a round of each shape")
+    parser.add_argument("--singles", type=int, default=20_000, help="rows the driver writes in a round of each shape")
     parser.add_argument("--json", type=Path, help="write the figures there")
     return parser.parse_args()
 
@@ -255,31 +256,38 @@ def cpu_of(pid: int | None) -> float | None:
 
 
 def compare(session: Session, shapes: list[Shape]) -> int:
-    """Read every row back; how many are missing, wrong or too many."""
+    """Read every partition back whole; how many rows are missing, wrong or too many."""
     query = session.prepare(
         f"SELECT window_start, count, min, max, sum, avg, first, last, revision FROM {KEYSPACE}.{TABLE}"
-        " WHERE meter = ? AND metric = ? AND attribute = ? AND bucket = ? AND window_start >= ? AND window_start < ?"
-        " ORDER BY window_start"
+        " WHERE meter = ? AND metric = ? AND attribute = ? AND bucket = ? ORDER BY window_start"
     )
-    differences = 0
-    for shape in shapes:
-        numbers = shape.numbers()
-        first, last = (datetime.fromtimestamp(int(shape.starts[i]) / 1000, UTC) for i in (0, -1))
-        keys = [
-            (m, METRIC, ATTRIBUTE, Date(first.date()), first, last + timedelta(seconds=WINDOW)) for m in shape.names()
-        ]
-        starts = [datetime.fromtimestamp(start / 1000, UTC).replace(tzinfo=None) for start in shape.starts.tolist()]
+    differences = partitions = 0
+    days: dict[tuple[str, int], list[Shape]] = {}
+    for shape in sorted(shapes, key=lambda shape: shape.first):
+        days.setdefault((shape.prefix, shape.day), []).append(shape)
+    for parts in days.values():
+        starts, columns = expected(parts)
+        bucket = Date(starts[0].date())
+        keys = [(meter, METRIC, ATTRIBUTE, bucket) for meter in parts[0].names()]
+        partitions += len(keys)
         results = execute_concurrent_with_args(session, query, keys, concurrency=50, results_generator=True)
         for meter, (_, rows) in enumerate(results):
-            columns = [numbers[name][:, meter] for name in NUMBERS]
-            with np.errstate(divide="ignore"):
-                columns.insert(4, columns[3] / columns[0])
-            expected = list(zip(starts, *(column.tolist() for column in columns), [0] * shape.windows, strict=True))
+            wanted = list(zip(starts, *(c[:, meter].tolist() for c in columns), [0] * len(starts), strict=True))
             found = [tuple(row) for row in rows]
-            if found != expected:
-                differences += max(1, len(set(expected) ^ set(found)))
-    (count,) = session.execute(f"SELECT count(*) FROM {KEYSPACE}.{TABLE}", timeout=600).one()
-    return differences + abs(count - sum(shape.rows for shape in shapes))
+            if found != wanted:
+                differences += max(1, len(set(wanted) ^ set(found)))
+    there = session.execute(f"SELECT DISTINCT meter, metric, attribute, bucket FROM {KEYSPACE}.{TABLE}", timeout=600)
+    return differences + abs(sum(1 for _ in there) - partitions)
+
+
+def expected(parts: list[Shape]) -> tuple[list[datetime], list[npt.NDArray[np.float64]]]:
+    """Starts, and each number of shape (starts, meters), of shapes that share their partitions."""
+    instants = np.concatenate([part.starts for part in parts]).tolist()
+    starts = [datetime.fromtimestamp(instant / 1000, UTC).replace(tzinfo=None) for instant in instants]
+    numbers = [part.numbers() for part in parts]
+    columns = [np.concatenate([n[name] for n in numbers]) for name in NUMBERS]
+    columns.insert(4, columns[3] / columns[0])
+    return starts, columns
 
 
 def judge(figures: dict[str, list[Figure]], differences: int, rows: int) -> dict[str, Any]:
