@@ -1,7 +1,9 @@
 """Kafka transactions: all that is produced between two commits becomes visible together with its offsets, or never."""
 
+import faulthandler
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaException, Message, TopicPartition
@@ -10,6 +12,10 @@ from meterpipe.adapters.kafka import new_producer
 from meterpipe.spec.connections import KafkaConnection
 
 TIMEOUT = 60.0
+HUNG_SECONDS = 90.0
+"""A transactional call that takes so long, against its own timeout, never ends (seen when a broker restarted in it).
+The process is ended then, its stacks in the log: its transaction has timed out long since, and a successor goes on."""
+CALL_SECONDS = 20.0
 TRANSACTION_MS = 10_000
 """After this the broker aborts what a killed worker left open; until then its successor waits for the outcome."""
 CLIENT_LIMIT = 1_000_000_000
@@ -94,15 +100,17 @@ class Transactions:
         broker refuses the commit if they belong to somebody else by now, and that is what keeps a sleeper from
         committing once it wakes. Raises KafkaException; then the transaction has to be aborted.
         """
-        _until_done(lambda: self._producer.send_offsets_to_transaction(offsets, group, TIMEOUT))
-        _until_done(lambda: self._producer.commit_transaction(TIMEOUT))
+        with _ended_if_hung():
+            _until_done(lambda: self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
+            _until_done(lambda: self._producer.commit_transaction(CALL_SECONDS))
         self.open = False
 
     def abort(self) -> None:
         """Make all records since the last commit void. Raises BrokenProducerError."""
         if self.open:
             try:
-                _until_done(lambda: self._producer.abort_transaction(TIMEOUT))
+                with _ended_if_hung():
+                    _until_done(lambda: self._producer.abort_transaction(CALL_SECONDS))
             except KafkaException as failed:
                 raise BrokenProducerError(failed.args[0].str()) from failed
             self.open = False
@@ -112,9 +120,18 @@ class Transactions:
         self._producer.flush(TIMEOUT)
 
 
+@contextmanager
+def _ended_if_hung() -> Iterator[None]:
+    faulthandler.dump_traceback_later(HUNG_SECONDS, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def _until_done(call: Callable[[], Any]) -> None:
     """Transactional calls that time out or fail for a passing reason have to be made again."""
-    deadline = time.monotonic() + TIMEOUT
+    deadline = time.monotonic() + CALL_SECONDS
     while True:
         try:
             call()
