@@ -91,6 +91,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--cassandra", metavar="HOST:PORT", help="default: an embedded one")
     parser.add_argument("--rounds", type=int, default=3, help="times everything is measured")
+    parser.add_argument("--warm-ups", type=int, default=2, help="rounds before that, for the server's compiler")
     parser.add_argument("--meters", type=int, default=1000, help="meters of the catch-up shape")
     parser.add_argument("--windows", type=int, default=480, help="windows of each in a round of the catch-up shape")
     parser.add_argument("--live-meters", type=int, default=20_000, help="meters of the live shape")
@@ -163,8 +164,8 @@ def measure(session: Session, pid: int | None, options: argparse.Namespace) -> i
         print(f"{name:<34}{figure.line()}", flush=True)
 
     meters, live, singles = options.meters, options.live_meters, options.singles
-    for number in range(-1, options.rounds):
-        day = 2 * (number + 1)
+    for number in range(-options.warm_ups, options.rounds):
+        day = 2 * (number + options.warm_ups)
         label = "" if number >= 0 else "warm-up: "
         run(f"{label}catch-up, sink", [Shape("catch", meters, options.windows, day)], ours.write, Shape.messages)
         for i, concurrency in enumerate(CONCURRENCIES):
