@@ -10,9 +10,10 @@ import pyarrow as pa
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
 from meterpipe.adapters.kafka import new_admin, new_consumer, new_producer
+from meterpipe.core.control import CONTROL_HEADER, encode_control
 from meterpipe.core.murmur2 import partition_of
 from meterpipe.core.readings import READING_SCHEMA
-from meterpipe.datasets.publish import Format, Publisher
+from meterpipe.datasets.publish import Format, Publisher, end_of_day
 from meterpipe.spec.connections import KafkaConnection
 
 START_MS = 1_704_067_200_000  # 2024-01-01T00:00:00Z
@@ -81,12 +82,18 @@ def load(connection: KafkaConnection, workload: Workload, form: Format) -> str:
         return topic
     config = {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1", "max.message.bytes": "8388608"}
     admin.create_topics([NewTopic(topic, PARTITIONS, 1, config=config)])[topic].result(30)
-    publisher = Publisher(new_producer(connection, linger_ms=20), topic, PARTITIONS, form)
+    producer = new_producer(connection, linger_ms=20)
+    publisher = Publisher(producer, topic, PARTITIONS, form)
     for batch in workload.batches(workload.columns()):
         publisher.send(batch)
     publisher.finish()
     if publisher.sent.failed:
         raise RuntimeError(f"{publisher.sent.failed} readings were not delivered: {publisher.sent.errors}")
+    if form is Format.ENVELOPE:  # a JSON topic ends with the peers' flush readings
+        end = encode_control(end_of_day(publisher.sent.last_ts or 0, GRACE_S))
+        for partition in range(PARTITIONS):
+            producer.produce(topic, end, partition=partition, headers=[CONTROL_HEADER])
+        producer.flush(30)
     return topic
 
 
