@@ -8,7 +8,6 @@ from typing import IO
 
 import msgspec
 
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _COLOURS = {"DEBUG": "\x1b[2m", "WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 _RESET = "\x1b[0m"
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
