@@ -1,9 +1,9 @@
 """The base of every model of the specification, and how its rules are stated: once in Python, once in CEL."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -38,6 +38,17 @@ def refuse(refusals: Iterable[Refusal]) -> None:
     ]
     if details:
         raise ValidationError.from_exception_data("rule", details)
+
+
+def checked(problem: Callable[[str], str | None]) -> AfterValidator:
+    """A check of a text that has no twin in the schema. `problem` says what is wrong with it, None if nothing."""
+
+    def check(text: str) -> str:
+        found = problem(text)
+        refuse([Refusal((), text, found)] if found else [])
+        return text
+
+    return AfterValidator(check)
 
 
 def rule(cel: str, message: str, field_path: str | None = None) -> dict[str, Any]:
