@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from meterpipe.spec.base import Model, Refusal, refuse, rule, rules
+from meterpipe.spec import addresses
+from meterpipe.spec.base import Model, Refusal, checked, refuse, rule, rules
+from meterpipe.spec.kubernetes import Autoscaling, Network, Pods, Replay, Resources
 
 API_GROUP = "meterpipe.io"
 API_VERSION = f"{API_GROUP}/v1alpha1"
@@ -19,8 +21,19 @@ DAY = 86_400
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 Label = Annotated[str, Field(max_length=63)]
 Text = Annotated[str, Field(max_length=262_144)]
-Host = Annotated[str, Field(min_length=1, max_length=253)]
-TopicName = Annotated[str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$")]
+Host = Annotated[str, Field(min_length=1, max_length=253), checked(addresses.host_problem)]
+TopicName = Annotated[
+    str, Field(min_length=1, max_length=249, pattern=r"^[a-zA-Z0-9._-]+$"), checked(addresses.topic_problem)
+]
+Servers = Annotated[str, Field(min_length=3, max_length=2000), checked(addresses.servers_problem)]
+Url = Annotated[str, Field(max_length=2000, pattern=r"^https?://"), checked(addresses.url_problem)]
+Keyspace = Annotated[
+    str, Field(min_length=1, max_length=48, pattern=r"^[a-z][a-z0-9_]*$"), checked(addresses.keyspace_problem)
+]
+Bucket = Annotated[
+    str, Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"), checked(addresses.bucket_problem)
+]
+Prefix = Annotated[str, Field(max_length=512), checked(addresses.prefix_problem)]
 
 
 def is_zone(name: str) -> bool:
@@ -113,11 +126,8 @@ class Kafka(Model):
         )
     )
 
-    bootstrap_servers: str | None = Field(
-        None,
-        min_length=3,
-        max_length=2000,
-        description="host:port, comma separated. This or strimzi; on a laptop neither.",
+    bootstrap_servers: Servers | None = Field(
+        None, description="host:port, comma separated. This or strimzi; on a laptop neither."
     )
     tls: bool = Field(False, description="Encrypt the connections to bootstrapServers.")
     auth: KafkaAuth | None = Field(None, description="Client authentication for bootstrapServers.")
@@ -242,7 +252,11 @@ class Output(StrEnum):
 class Scaled(Model):
     """A worker with a number of replicas."""
 
-    replicas: int = Field(1, ge=0, le=1000, description="Number of worker processes; 0 stops the worker.")
+    replicas: int = Field(
+        1, ge=0, le=1000, description="Number of worker processes; 0 stops the worker. Autoscaling begins with it."
+    )
+    autoscaling: Autoscaling = Field(Autoscaling(), description="How the number of pods follows the load.")
+    resources: Resources = Field(Resources(), description="CPU and memory of each pod.")
 
 
 class Aggregator(Scaled):
@@ -309,10 +323,13 @@ class Cassandra(Scaled):
     port: int = Field(9042, ge=1, le=65535, description="CQL port.")
     datacenter: str = Field("datacenter1", min_length=1, max_length=63, description="Local datacenter.")
     secret_name: Name | None = Field(None, description="Secret with username and password.")
-    k8ssandra: K8ssandra | None = Field(None, alias="k8ssandra", description="A Cassandra run by K8ssandra.")
-    keyspace: str | None = Field(
-        None, min_length=1, max_length=48, pattern=r"^[a-z][a-z0-9_]*$", description="Default: <namespace>_<pipeline>."
+    schema_secret_name: Name | None = Field(
+        None,
+        description="Secret with username and password of a role that may create tables. Default: secretName; with"
+        " k8ssandra <cluster>-superuser.",
     )
+    k8ssandra: K8ssandra | None = Field(None, alias="k8ssandra", description="A Cassandra run by K8ssandra.")
+    keyspace: Keyspace | None = Field(None, description="Default: <namespace>_<pipeline>.")
     replication_factor: int = Field(1, ge=1, le=9, description="Copies of each row in the datacenter.")
     ttl: dict[str, Annotated[int, Field(ge=0)]] = Field(
         {},
@@ -343,13 +360,9 @@ class Flush(Model):
 class Lake(Scaled):
     """The long-term store, a Delta table on S3 holding every raw reading, and the archiver that fills it."""
 
-    bucket: str = Field(
-        "meterpipe", min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", description="Bucket."
-    )
-    prefix: str | None = Field(None, max_length=512, description="Key prefix. Default: <namespace>-<pipeline>.")
-    endpoint: str | None = Field(
-        None, max_length=2000, pattern=r"^https?://", description="Default: AWS of the region."
-    )
+    bucket: Bucket = Field("meterpipe", description="Bucket.")
+    prefix: Prefix | None = Field(None, description="Key prefix. Default: <namespace>-<pipeline>.")
+    endpoint: Url | None = Field(None, description="Default: AWS of the region.")
     region: str = Field("us-east-1", min_length=1, max_length=63, description="Region.")
     secret_name: Name | None = Field(None, description="Secret with accessKey and secretKey.")
     flush: Flush = Field(Flush(), description="When to commit.")
@@ -359,9 +372,7 @@ class Monitoring(Model):
     """Metrics and traces of the workers."""
 
     port: int = Field(8080, ge=1, le=65535, description="HTTP port of /metrics, /live and /ready.")
-    traces: str | None = Field(
-        None, max_length=2000, pattern=r"^https?://", description="OTLP/HTTP endpoint for batch spans."
-    )
+    traces: Url | None = Field(None, description="OTLP/HTTP endpoint for batch spans.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe log line shown.")
 
 
@@ -391,6 +402,9 @@ class Spec(Model):
     cassandra: Cassandra = Field(Cassandra(), description="The medium-term store and its sink.")
     lake: Lake = Field(Lake(), description="The long-term store and its archiver.")
     monitoring: Monitoring = Field(Monitoring(), description="Metrics and traces.")
+    pods: Pods = Field(Pods(), description="What all pods have in common.")
+    network: Network = Field(Network(), description="NetworkPolicies of the pods.")
+    replay: Replay = Field(Replay(), description="Counting the readings topic anew.")
     deletion_policy: DeletionPolicy = Field(DeletionPolicy.RETAIN, description="What happens to the data on deletion.")
     paused: bool = Field(False, description="Stop all workers, keep everything else.")
 
