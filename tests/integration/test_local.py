@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from meterpipe.adapters.kafka import new_admin
 from meterpipe.adapters.s3 import ensure_bucket, new_client
-from meterpipe.adapters.topics import TopicError, ensure_topics, plan_topics
+from meterpipe.adapters.topics import TopicError, ensure_topics
 from meterpipe.local import process
 from meterpipe.local.paths import DataDir
 from meterpipe.local.probes import cql_answers
 from meterpipe.local.services import down
+from meterpipe.spec.topics import plan_topics
 
 
 def test_all_services_answer(kafka, cassandra, s3):

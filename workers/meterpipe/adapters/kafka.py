@@ -14,8 +14,6 @@ from meterpipe.spec.connections import KafkaConnection
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGE = 8 * 1024 * 1024
-
 
 def settings(connection: KafkaConnection, **overrides: Any) -> dict[str, Any]:
     """librdkafka's properties of `connection`; `file:PATH` values are read, underscores in overrides become dots."""

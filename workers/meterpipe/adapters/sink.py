@@ -15,7 +15,7 @@ from cassandra.cluster import Session
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from meterpipe.adapters.cassandra import connect
-from meterpipe.adapters.kafka import MAX_MESSAGE, new_consumer, new_producer
+from meterpipe.adapters.kafka import new_consumer, new_producer
 from meterpipe.adapters.schema import missing, needed
 from meterpipe.adapters.store_writer import Flight, StoreWriter
 from meterpipe.adapters.tracing import MAX_LINKS, traceparents
@@ -24,6 +24,7 @@ from meterpipe.core.result_codec import Decoded, decode_results
 from meterpipe.core.store_rows import store_rows
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
+from meterpipe.spec.topics import MAX_MESSAGE
 from meterpipe.worker.telemetry import Metric, Telemetry
 
 log = logging.getLogger("meterpipe.sink")

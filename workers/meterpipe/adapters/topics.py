@@ -1,8 +1,6 @@
 """The topics of a pipeline: made before use, since auto-created ones would have one partition and no settings."""
 
 import time
-from dataclasses import dataclass
-from types import MappingProxyType
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
@@ -14,61 +12,16 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from meterpipe.adapters.kafka import MAX_MESSAGE, new_admin
+from meterpipe.adapters.kafka import new_admin
 from meterpipe.adapters.progress import quiet
 from meterpipe.spec.connections import WorkerConfig
-from meterpipe.spec.models import MeterPipeline
-from meterpipe.spec.names import names_of
+from meterpipe.spec.topics import TopicPlan, plan_topics
 
 TIMEOUT = 30.0
-DEAD_LETTER_ROOM = 65_536  # bytes: a dead letter is the refused message plus headers that say why
-
-# State is small and rewritten all the time: small segments, closed soon, so that compaction keeps up.
-COMPACTED = MappingProxyType(
-    {
-        "cleanup.policy": "compact",
-        "segment.bytes": str(64 * 1024 * 1024),
-        "segment.ms": "600000",
-        "min.cleanable.dirty.ratio": "0.2",
-        "delete.retention.ms": "60000",
-    }
-)
 
 
 class TopicError(Exception):
     """A topic exists and cannot serve this pipeline."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopicPlan:
-    """A topic as the pipeline needs it. `owned` ones get these settings; of a named one only partitions are checked."""
-
-    name: str
-    partitions: int
-    replicas: int
-    config: dict[str, str]
-    owned: bool = True
-
-
-def plan_topics(pipeline: MeterPipeline, max_message: int = MAX_MESSAGE) -> list[TopicPlan]:
-    """All topics of `pipeline`; `max_message` is the largest message in bytes its readings topic takes."""
-    names, readings = names_of(pipeline), pipeline.spec.kafka.topics.readings
-    kept = {"retention.ms": str(readings.retention * 1000 if readings.retention >= 0 else -1)}
-    sized = kept | {"max.message.bytes": str(max_message)}
-    letters = kept | {"max.message.bytes": str(max_message + DEAD_LETTER_ROOM)}
-
-    def topic(name: str, config: dict[str, str], owned: bool = True) -> TopicPlan:
-        return TopicPlan(name, readings.partitions, readings.replicas, config, owned)
-
-    return [
-        # the broker's clock decides what is ahead of time: a meter's clock cannot
-        topic(names.readings, sized | {"message.timestamp.type": "LogAppendTime"}, owned=readings.name is None),
-        *(topic(names.aggregates(window), sized) for window in pipeline.spec.aggregator.windows),
-        topic(names.late, sized),
-        topic(names.dead_letters, letters),
-        topic(names.changelog, {**COMPACTED}),
-        topic(names.balance, {**COMPACTED}),
-    ]
 
 
 def ensure_topics(config: WorkerConfig) -> list[str]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 from confluent_kafka import KafkaException
 
-from meterpipe.adapters.kafka import MAX_MESSAGE, new_admin
+from meterpipe.adapters.kafka import new_admin
 from meterpipe.local import artifacts, tools
 from meterpipe.local.paths import DataDir
 from meterpipe.local.probes import listens
 from meterpipe.local.process import Command
 from meterpipe.local.program import Program
 from meterpipe.spec.connections import KafkaConnection
+from meterpipe.spec.topics import MAX_MESSAGE
 
 NAME = "kafka"
 PORTS = ("kafka", "kafka-controller")
