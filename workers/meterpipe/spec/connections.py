@@ -34,6 +34,17 @@ class LakeConnection(Model):
     secret_key_file: Path | None = None
 
 
+class IngestConnection(Model):
+    """Secrets of the edge adapters, and where they listen."""
+
+    host: str = "0.0.0.0"
+    token_files: dict[str, Path] = Field({})
+    """By name of the gateway group; one token a line."""
+    mqtt_username: str | None = None
+    mqtt_password_file: Path | None = None
+    mqtt_ca_file: Path | None = None
+
+
 class WorkerConfig(Model):
     """All that a worker is told: the pipeline and where its services are."""
 
@@ -41,3 +52,4 @@ class WorkerConfig(Model):
     kafka: KafkaConnection
     cassandra: CassandraConnection | None = None
     lake: LakeConnection | None = None
+    ingest: IngestConnection | None = None

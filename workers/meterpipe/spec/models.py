@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 
 from meterpipe.spec import addresses
 from meterpipe.spec.base import Model, Refusal, checked, refuse, rule, rules
+from meterpipe.spec.ingest import Ingest
 from meterpipe.spec.kubernetes import Autoscaling, Network, Pods, Replay, Resources
 
 API_GROUP = "meterpipe.io"
@@ -401,6 +402,7 @@ class Spec(Model):
     aggregator: Aggregator = Field(Aggregator(), description="Windowed aggregates.")
     cassandra: Cassandra = Field(Cassandra(), description="The medium-term store and its sink.")
     lake: Lake = Field(Lake(), description="The long-term store and its archiver.")
+    ingest: Ingest = Field(Ingest(), description="Edge adapters that take readings in from gateways.")
     monitoring: Monitoring = Field(Monitoring(), description="Metrics and traces.")
     pods: Pods = Field(Pods(), description="What all pods have in common.")
     network: Network = Field(Network(), description="NetworkPolicies of the pods.")

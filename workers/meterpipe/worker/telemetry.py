@@ -62,6 +62,25 @@ class Metric(StrEnum):
         "Offsets deleted before they were archived; the partition waits for a decision",
         ("partition",),
     )
+    INGEST_REQUESTS = (
+        "meterpipe_ingest_requests_total",
+        Kind.COUNTER,
+        "HTTP requests answered, by status; MQTT messages acknowledged (status ack)",
+        ("adapter", "status"),
+    )
+    INGEST_REFUSED = (
+        "meterpipe_ingest_refused_readings_total",
+        Kind.COUNTER,
+        "Readings that gateways sent and the edge refused, by reason",
+        ("adapter", "reason"),
+    )
+    INGEST_PENDING = "meterpipe_ingest_pending_readings", Kind.GAUGE, "Readings taken in, not yet confirmed by Kafka"
+    INGEST_ACK_SECONDS = (
+        "meterpipe_ingest_ack_seconds",
+        Kind.HISTOGRAM,
+        "Seconds from having read a request or message until Kafka had its readings",
+        ("adapter",),
+    )
     OPEN_READINGS = "meterpipe_open_readings", Kind.GAUGE, "Readings held in open windows", ("partition",)
 
 
