@@ -79,5 +79,5 @@ def test_the_yaml_says_what_the_definition_says():
 
 
 def test_the_definition_in_the_chart_is_up_to_date():
-    committed = (ROOT / "charts/meterpipe/crds/meterpipes.yaml").read_text()
-    assert committed == as_yaml(definition()), "run: meterpipe crd > charts/meterpipe/crds/meterpipes.yaml"
+    committed = (ROOT / "charts/meterpipe/files/meterpipelines.yaml").read_text()
+    assert committed == as_yaml(definition()), "run: meterpipe crd > charts/meterpipe/files/meterpipelines.yaml"
