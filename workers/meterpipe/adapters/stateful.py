@@ -1,0 +1,310 @@
+"""The loop of workers that keep state: outputs, dead letters, changelog and offsets of a commit are one transaction.
+
+A commit makes all of it visible at once, or none. What a process holds in memory is therefore worth nothing without its
+last commit: after any abort the state is thrown away and restored, never patched.
+"""
+
+import logging
+import time
+from abc import ABC, abstractmethod
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from meterpipe.adapters.kafka import TopicInfo, new_admin, new_consumer, offset_of, topic_info
+from meterpipe.adapters.readings_topic import TopicIdentity
+from meterpipe.adapters.stateful_partitions import Owned
+from meterpipe.adapters.tracing import MAX_LINKS, traceparents
+from meterpipe.adapters.transaction import TIMEOUT, BrokenProducerError, Transactions
+from meterpipe.core.deadletters import Origin, Reject, headers_of
+from meterpipe.core.partition import RecordTimes
+from meterpipe.spec.connections import WorkerConfig
+from meterpipe.spec.names import names_of
+from meterpipe.worker.telemetry import Metric, Telemetry
+
+log = logging.getLogger(__name__)
+
+BATCH_MESSAGES, BATCH_READINGS = 20_000, 250_000
+PENDING_READINGS = (
+    400_000  # taken in since the last commit, above which it is committed early: bounds memory and deltas
+)
+POLL_SECONDS = 0.05
+SNAPSHOT_SECONDS = 30.0
+WATCH_SECONDS = 1.0  # between two looks at the topic's identity
+PAUSE_SECONDS = 1.0  # before starting over
+
+O = TypeVar("O", bound=Owned[Any])  # noqa: E741
+
+
+class Stateful(ABC, Generic[O]):
+    """A worker with state, exactly once. See `worker.ports.Worker`. What it does with messages is the subclass's."""
+
+    kind: str
+
+    def __init__(self, config: WorkerConfig, telemetry: Telemetry, source: str, changelog: str) -> None:
+        """`source`: the topic it reads; `changelog`: the topic of its state, with as many partitions."""
+        self._config, self._telemetry = config, telemetry
+        self._names, self._spec = names_of(config.pipeline), config.pipeline.spec
+        self._source, self._changelog = source, changelog
+        self._topic: TopicInfo = topic_info(config.kafka, source)
+        self._owned: dict[int, O] = {}
+        self._metadata: Any = None  # of the consumer group, as it was when the partitions were assigned
+        self._pending, self._batch = 0, BATCH_MESSAGES
+        self._links: dict[str, None] = {}  # trace contexts of what is pending
+        self._counts: list[tuple[Metric, int, dict[str, str]]] = []  # told once committed
+        self._tried_at = self._committed_at = self._watched_at = time.monotonic()
+        self._identity = TopicIdentity(new_admin(config.kafka), source)
+        self._out = Transactions(config.kafka, f"{self._names.group(self.kind)}-{uuid4()}")
+        self._consumer = new_consumer(
+            config.kafka, self._names.group(self.kind), auto_offset_reset="error", enable_partition_eof=True
+        )
+        telemetry.gauge_from(Metric.COMMIT_AGE, lambda: time.monotonic() - self._committed_at)
+        self._subscribe()
+
+    # -- what a worker is made of
+
+    @abstractmethod
+    def _restore(self, consumer: Consumer, where: TopicPartition) -> O:
+        """The partition of `where`, which holds the committed offset, as it was then; its gauges are shown."""
+
+    @abstractmethod
+    def _take(self, number: int, owned: O, messages: list[Message]) -> int:
+        """Take messages of one partition, in order; how many readings they held."""
+
+    @abstractmethod
+    def _put_out(self, number: int, owned: O) -> None:
+        """Produce what is due at a commit, the changelog left out."""
+
+    @abstractmethod
+    def _tell(self, number: int, owned: O) -> None:
+        """A commit is done: tell its figures."""
+
+    @abstractmethod
+    def _unobserve(self, number: int) -> None:
+        """Drop the gauges of a partition that is owned no more."""
+
+    def _idle(self, now: float) -> None:
+        """Called each step: what shall happen when no message comes."""
+
+    # -- the loop
+
+    def step(self) -> int:
+        """Consume a batch, take it in, commit if due."""
+        taken = 0
+        try:
+            with self._telemetry.waiting:
+                messages = self._consumer.consume(self._batch, POLL_SECONDS)
+            taken = self._process(messages)
+            now = time.monotonic()
+            self._watch(now)
+            self._idle(now)
+            if (
+                now - self._tried_at
+            ) * 1000 >= self._spec.aggregator.commit_interval_ms or self._pending >= PENDING_READINGS:
+                self._commit()
+            self._out.poll()
+        except KafkaException as failed:
+            self._start_over(failed.args[0])
+        return taken
+
+    def close(self) -> None:
+        """Commit what is in hand and leave the group."""
+        self._consumer.close()
+        self._out.close()
+
+    def ready(self) -> bool:
+        """Whether the group has taken this process in."""
+        return self._metadata is not None
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._source], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    # -- messages in
+
+    def _process(self, messages: list[Message]) -> int:
+        errors = list(map(Message.error, messages))
+        if any(errors):
+            for message, error in zip(messages, errors, strict=True):
+                if error is not None:
+                    self._heed(message, error)
+            messages = [m for m, error in zip(messages, errors, strict=True) if error is None]
+        if not messages:
+            return 0
+        partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
+        cuts = np.flatnonzero(np.diff(partitions)) + 1
+        groups: dict[int, list[Message]] = {}
+        for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(messages)], strict=True):
+            groups.setdefault(int(partitions[start]), []).extend(messages[start:end])
+        if len(self._links) < MAX_LINKS:
+            self._links |= dict.fromkeys(traceparents(messages))
+        before = self._pending
+        for number, group in groups.items():
+            if owned := self._owned.get(number):
+                self._take_new(number, owned, group)
+        per_message = max(1.0, (self._pending - before) / len(messages))
+        self._batch = int(min(BATCH_MESSAGES, max(16, BATCH_READINGS / per_message)))
+        return len(messages)
+
+    def _heed(self, message: Message, error: KafkaError) -> None:
+        if error.code() == KafkaError._PARTITION_EOF:
+            if owned := self._owned.get(message.partition() or 0):
+                owned.read_to = offset_of(message)
+        elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:  # what we are to read is gone
+            raise KafkaException(error)
+        else:
+            log.warning("consumer: %s", error.str())
+
+    def _take_new(self, number: int, owned: O, messages: list[Message]) -> None:
+        state = owned.state
+        if offset_of(messages[0]) < state.next_offset:  # left over from an earlier assignment
+            messages = [m for m in messages if offset_of(m) >= state.next_offset]
+            if not messages:
+                return
+        self._pending += self._take(number, owned, messages)
+        owned.touched = True
+        owned.active_at = time.monotonic()
+
+    def _bury(self, number: int, messages: list[Message], rejects: list[Reject]) -> None:
+        """Put what could not be taken on the dead-letter topic."""
+        for reject in rejects:
+            message = messages[reject.message]
+            origin = Origin(self._source, number, offset_of(message))
+            self._out.produce(
+                self._names.dead_letters, number, message.value(), message.key(), headers_of(reject, origin)
+            )
+            self._counts.append((Metric.DEAD_LETTERS, reject.count, {"reason": reject.reason.value}))
+
+    def _watch(self, now: float) -> None:
+        """Start over when the topic was created anew: offsets mean something else then."""
+        if now - self._watched_at < WATCH_SECONDS:
+            return
+        self._watched_at = now
+        answer = self._identity.answer()
+        if answer and answer[0] and answer[0] != self._topic.id:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC, f"{self._source} was created anew"))
+        if not self._identity.asking:
+            self._identity.ask()
+
+    def _read_to_its_end(self, number: int, owned: O) -> bool:
+        where = TopicPartition(self._source, number)
+        _, end = self._consumer.get_watermark_offsets(where, timeout=2.0, cached=False)
+        return bool(end <= max(owned.state.next_offset, owned.read_to))
+
+    # -- results out
+
+    def _commit(self) -> None:
+        """Put out what is due and commit all, with the offsets of the partitions that moved."""
+        self._tried_at = time.monotonic()
+        moved = {number: owned for number, owned in self._owned.items() if owned.touched}
+        if not moved:
+            self._committed_at = self._tried_at
+            return
+        with self._telemetry.span("commit", list(self._links), partitions=len(moved), readings=self._pending):
+            for number, owned in moved.items():
+                self._put_out(number, owned)
+                self._log_change(number, owned)
+            if any(owned.snapshot_offset < 0 for owned in moved.values()):
+                self._out.deliver()  # tells the offsets of new snapshots
+            offsets = [
+                TopicPartition(self._source, number, owned.state.next_offset, owned.hint)
+                for number, owned in moved.items()
+            ]
+            self._out.commit(offsets, self._metadata)
+        self._committed_at = time.monotonic()
+        for number, owned in moved.items():
+            owned.touched = False
+            self._tell(number, owned)
+        for metric, amount, labels in self._counts:
+            self._telemetry.count(metric, amount, **labels)
+        self._telemetry.count(Metric.COMMITS)
+        self._nothing_pending()
+
+    def _log_change(self, number: int, owned: O) -> None:
+        now = time.monotonic()
+        for key, value in owned.state.records(snapshot_due=now - owned.snapshot_at >= SNAPSHOT_SECONDS):
+            placed = owned.snapshot_begins(now) if key == "snap/0" else None
+            self._out.produce(self._changelog, number, value, key, on_delivery=placed)
+
+    def _nothing_pending(self) -> None:
+        self._pending = 0
+        self._links.clear()
+        self._counts.clear()
+
+    def _give_up(self, error: KafkaError) -> None:
+        """Abort, and forget all state that the transaction touched: what it holds was never committed."""
+        log.warning("transaction given up, its input is read again: %s", error.str())
+        self._telemetry.count(Metric.ABORTS)
+        self._metadata = None
+        self._drop()
+        if error.fatal():
+            raise BrokenProducerError(error.str())
+        self._out.abort()
+
+    def _start_over(self, error: KafkaError) -> None:
+        """Give up and join the group anew, which restores the state from the changelog."""
+        self._give_up(error)
+        self._consumer.unsubscribe()
+        with self._telemetry.waiting:
+            time.sleep(PAUSE_SECONDS)
+        self._subscribe()
+
+    # -- partitions come and go
+
+    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        self._metadata = consumer.consumer_group_metadata()
+        self._topic = topic_info(self._config.kafka, self._source)
+        started = time.monotonic()
+        starts = []
+        for where in consumer.committed(assigned, TIMEOUT):
+            if where.error:
+                raise KafkaException(where.error)
+            owned = self._owned[where.partition] = self._restore(consumer, where)
+            starts.append(TopicPartition(where.topic, where.partition, owned.state.next_offset))
+        consumer.assign(starts)
+        self._tried_at = self._committed_at = time.monotonic()
+        took = time.monotonic() - started
+        self._telemetry.gauge(Metric.RESTORE_SECONDS, took)
+        self._telemetry.gauge(Metric.PARTITIONS, len(self._owned))
+        log.info("assigned partitions %s, restored in %.2f s", sorted(self._owned), took)
+
+    def _on_revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
+        try:
+            self._commit()
+        except KafkaException as failed:
+            self._give_up(failed.args[0])
+        log.info("revoked partitions %s", sorted(where.partition for where in revoked))
+        self._drop()
+
+    def _on_lost(self, consumer: Consumer, lost: list[TopicPartition]) -> None:
+        log.warning("lost partitions %s", sorted(where.partition for where in lost))
+        self._give_up(KafkaError(KafkaError._ASSIGNMENT_LOST))
+
+    def _drop(self) -> None:
+        for number in self._owned:
+            self._telemetry.forget(Metric.LAG, topic=self._source, partition=str(number))
+            self._unobserve(number)
+        self._owned.clear()
+        self._nothing_pending()
+        self._telemetry.gauge(Metric.PARTITIONS, 0)
+
+
+def times_of(messages: list[Message]) -> RecordTimes:
+    """When Kafka got the messages."""
+
+    def exact() -> npt.NDArray[np.int64]:
+        return np.fromiter((m.timestamp()[1] for m in messages), np.int64, len(messages))
+
+    kind, first = messages[0].timestamp()
+    return RecordTimes(exact, first if kind == TIMESTAMP_LOG_APPEND_TIME else None)
