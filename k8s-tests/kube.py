@@ -38,15 +38,30 @@ class Kube:
 
     def run(self, program: str, *words: str | Path, stdin: str = "", timeout: float = 120) -> str:
         """Run a command for this cluster; KubeError when it fails."""
-        path = f"{self.bin}:{os.environ['PATH']}" if self.bin else os.environ["PATH"]
         command = [program, "--namespace", self.namespace, *map(str, words)]
-        environment = {**os.environ, "PATH": path, "KUBECONFIG": str(self.kubeconfig)}
         done = subprocess.run(
-            command, input=stdin, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            command, input=stdin, env=self.environment(), capture_output=True, text=True, timeout=timeout, check=False
         )
         if done.returncode:
             raise KubeError(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stdout}{done.stderr}".strip())
         return done.stdout
+
+    def start(self, program: str, *words: str | Path) -> subprocess.Popen[str]:
+        """Start a command for this cluster in the background."""
+        command = [program, "--namespace", self.namespace, *map(str, words)]
+        return subprocess.Popen(
+            command,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of kubectl and helm for this cluster."""
+        path = f"{self.bin}:{os.environ['PATH']}" if self.bin else os.environ["PATH"]
+        return {**os.environ, "PATH": path, "KUBECONFIG": str(self.kubeconfig)}
 
     def get(self, *words: str) -> Any:
         """Return what `kubectl get` finds, as JSON values."""
