@@ -57,6 +57,16 @@ CONTROLLER_REVISION = _owned("apps/v1", "ControllerRevision", "controllerrevisio
 POD = Kind("v1", "Pod", "pods", MANAGED)
 # Not only ours: those that pipelines name, and those of Kafka and Cassandra, are read.
 SECRET = Kind("v1", "Secret", "secrets", owned=True, external=True)
+CONFIG_MAP = _owned("v1", "ConfigMap", "configmaps")
+SERVICE = _owned("v1", "Service", "services")
+SERVICE_ACCOUNT = _owned("v1", "ServiceAccount", "serviceaccounts")
+JOB = _owned("batch/v1", "Job", "jobs")
+DISRUPTION_BUDGET = _owned("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
+NETWORK_POLICY = _owned("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+AUTOSCALER = _owned("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+POD_MONITOR = _owned("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", optional=True)
+SCALED_OBJECT = _owned("keda.sh/v1alpha1", "ScaledObject", "scaledobjects", optional=True)
+TRIGGER_AUTHENTICATION = _owned("keda.sh/v1alpha1", "TriggerAuthentication", "triggerauthentications", optional=True)
 KAFKA = Kind("kafka.strimzi.io/v1", "Kafka", "kafkas", optional=True, external=True)
 KAFKA_TOPIC = _owned("kafka.strimzi.io/v1", "KafkaTopic", "kafkatopics", optional=True, external=True)
 KAFKA_USER = _owned("kafka.strimzi.io/v1", "KafkaUser", "kafkausers", optional=True, external=True)
@@ -68,15 +78,16 @@ KINDS: tuple[Kind, ...] = (
     CONTROLLER_REVISION,
     POD,
     SECRET,
-    _owned("v1", "ConfigMap", "configmaps"),
-    _owned("v1", "Service", "services"),
-    _owned("v1", "ServiceAccount", "serviceaccounts"),
-    _owned("batch/v1", "Job", "jobs"),
-    _owned("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-    _owned("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-    _owned("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
-    _owned("monitoring.coreos.com/v1", "PodMonitor", "podmonitors", optional=True),
-    _owned("keda.sh/v1alpha1", "ScaledObject", "scaledobjects", optional=True),
+    CONFIG_MAP,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    JOB,
+    DISRUPTION_BUDGET,
+    NETWORK_POLICY,
+    AUTOSCALER,
+    POD_MONITOR,
+    SCALED_OBJECT,
+    TRIGGER_AUTHENTICATION,
     KAFKA,
     KAFKA_TOPIC,
     KAFKA_USER,

@@ -180,15 +180,20 @@ def needed(policy: Policy, load: Load, current: int, partitions: int, least: int
     exact = target / (load.true_rate * policy.utilisation)
     if load.lag <= load.taken and abs(exact - current) <= policy.tolerance * current:
         return current
-    return max(least, min(aligned(exact, partitions), most))
+    return max(least, fewest(min(aligned(exact, partitions), most), partitions))
 
 
 def aligned(exact: float, partitions: int) -> int:
     """The fewest pods of which even the one with most partitions has no more than 1/`exact` of the load."""
     if partitions < 1:
         return max(1, math.ceil(exact))
-    each = max(1, math.floor(partitions / exact + 1e-9)) if exact > 0 else partitions
-    return math.ceil(partitions / min(each, partitions))
+    each = math.floor(min(partitions, partitions / max(exact, 1.0)) + 1e-9)
+    return math.ceil(partitions / max(1, each))
+
+
+def fewest(pods: int, partitions: int) -> int:
+    """The fewest pods of which the fullest has no more partitions than the fullest of `pods` has."""
+    return math.ceil(partitions / math.ceil(partitions / pods)) if partitions > 0 else pods
 
 
 def _judged(policy: Policy, history: History, load: Load, now: float) -> History:
