@@ -1,0 +1,86 @@
+"""KafkaTopics and the KafkaUser of a pipeline, in the namespace of the Strimzi cluster."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from meterpipe.spec.models import MeterPipeline
+from meterpipe.spec.names import Names, names_of, shorten
+from meterpipe.spec.topics import TopicPlan, plan_topics
+
+from meterpipe_operator.digest import digest
+from meterpipe_operator.facts import StrimziFacts
+from meterpipe_operator.labels import LIMIT, Owner, foreign
+from meterpipe_operator.workers import WORKERS
+
+API = "kafka.strimzi.io/v1"
+CLUSTER = "strimzi.io/cluster"
+PRODUCED = ("Read", "Write", "Describe", "DescribeConfigs", "Delete")
+"""What workers do with their own topics; Delete is that of records, when a replay forgets the state."""
+CONSUMED = ("Read", "Describe", "DescribeConfigs")
+
+
+def kafka_topics(pipeline: MeterPipeline, owner: Owner, strimzi: StrimziFacts) -> list[dict[str, Any]]:
+    """The topics that the pipeline owns; a topic that it names is somebody else's."""
+    return [_topic(plan, owner, strimzi) for plan in plan_topics(pipeline) if plan.owned]
+
+
+def user_name(pipeline: MeterPipeline) -> str:
+    """Name of the KafkaUser; of its Secret too."""
+    return shorten(names_of(pipeline).prefix, LIMIT)
+
+
+def kafka_user(pipeline: MeterPipeline, owner: Owner, strimzi: StrimziFacts) -> dict[str, Any] | None:
+    """The user of the pipeline's workers, None if the listener asks for none."""
+    if strimzi.authentication is None:
+        return None
+    spec: dict[str, Any] = {"authentication": {"type": strimzi.authentication}}
+    if strimzi.authorization:
+        spec["authorization"] = {"type": "simple", "acls": list(_acls(pipeline))}
+    cluster = {CLUSTER: strimzi.cluster}
+    return {
+        "apiVersion": API,
+        "kind": "KafkaUser",
+        "metadata": foreign(owner, strimzi.namespace, user_name(pipeline), "kafka", **cluster),
+        "spec": spec,
+    }
+
+
+def resource_name(topic: str) -> str:
+    """Name of the KafkaTopic: Kafka allows capitals, dots and underscores where Kubernetes does not."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", topic.lower()).strip("-")
+    return shorten(topic if plain == topic else f"{plain}-{digest(topic)[:8]}", 253)
+
+
+def _topic(plan: TopicPlan, owner: Owner, strimzi: StrimziFacts) -> dict[str, Any]:
+    cluster = {CLUSTER: strimzi.cluster}
+    return {
+        "apiVersion": API,
+        "kind": "KafkaTopic",
+        "metadata": foreign(owner, strimzi.namespace, resource_name(plan.name), "kafka", **cluster),
+        "spec": {
+            "topicName": plan.name,
+            "partitions": plan.partitions,
+            "replicas": plan.replicas,
+            "config": dict(plan.config),
+        },
+    }
+
+
+def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
+    """Names in full: a prefix would reach into pipelines whose names begin like ours."""
+    names: Names = names_of(pipeline)
+    for plan in plan_topics(pipeline):
+        of_readings = plan.name == names.readings
+        yield _acl("topic", plan.name, CONSUMED if of_readings else PRODUCED)
+    for worker in WORKERS:
+        yield _acl("group", names.group(worker), ("Read", "Describe"))
+    yield _acl("transactionalId", f"{names.group('aggregator')}-", ("Write", "Describe"), "prefix")
+
+
+def _acl(kind: str, name: str, operations: Iterable[str], pattern: str = "literal") -> dict[str, Any]:
+    return {
+        "resource": {"type": kind, "name": name, "patternType": pattern},
+        "operations": list(operations),
+        "host": "*",
+    }
