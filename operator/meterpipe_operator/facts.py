@@ -15,6 +15,8 @@ class Missing:
 
     reason: str
     message: str
+    passing: bool = False
+    """Another operator is at it: pods that run stay, and the pipeline is as ready as they are."""
 
 
 @dataclass(frozen=True, slots=True)

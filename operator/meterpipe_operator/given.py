@@ -1,0 +1,93 @@
+"""Services whose addresses the specification itself gives. Pure."""
+
+from meterpipe.spec.models import MeterPipeline
+
+from meterpipe_operator.facts import CassandraFacts, KafkaFacts, LakeFacts, Login, Missing
+from meterpipe_operator.mounts import path_of
+from meterpipe_operator.secrets import Look, data_of, login_of, mounted
+
+PLAIN = "PLAINTEXT"
+
+
+def kafka_given(pipeline: MeterPipeline, look: Look) -> KafkaFacts | Missing:
+    """Kafka by spec.kafka.bootstrapServers."""
+    kafka, namespace = pipeline.spec.kafka, pipeline.metadata.namespace
+    if kafka.bootstrap_servers is None:
+        way_out = "give bootstrapServers, or strimzi; only `meterpipe run` brings its own"
+        return Missing("KafkaNotGiven", f"spec.kafka names no Kafka: {way_out}")
+    auth = kafka.auth
+    transport = "SSL" if kafka.tls or (auth and auth.mechanism == "TLS") else PLAIN
+    properties: dict[str, str] = {}
+    secret = None
+    if auth:
+        keys = ("user.crt", "user.key") if auth.mechanism == "TLS" else ("password",)
+        found = mounted(look, namespace, auth.secret_name or "", keys, "spec.kafka.auth.secretName", also="ca.crt")
+        if isinstance(found, Missing):
+            return found
+        secret = found
+        if "ca.crt" in secret.keys:
+            properties |= authority()
+        if auth.mechanism == "TLS":
+            properties |= certificate()
+        else:
+            properties |= sasl(auth.mechanism, auth.username or "")
+            transport = f"SASL_{transport}"
+    if transport != PLAIN:
+        properties["security.protocol"] = transport
+    return KafkaFacts(kafka.bootstrap_servers, properties, secret)
+
+
+def authority() -> dict[str, str]:
+    """Properties of a client that trusts the mounted authority."""
+    return {"ssl.ca.location": str(path_of("kafka", "ca.crt"))}
+
+
+def certificate() -> dict[str, str]:
+    """Properties of a client that shows the mounted certificate."""
+    return {
+        "ssl.certificate.location": str(path_of("kafka", "user.crt")),
+        "ssl.key.location": str(path_of("kafka", "user.key")),
+    }
+
+
+def sasl(mechanism: str, username: str) -> dict[str, str]:
+    """Properties of a client that gives the mounted password."""
+    return {
+        "sasl.mechanism": mechanism,
+        "sasl.username": username,
+        "sasl.password": f"file:{path_of('kafka', 'password')}",
+    }
+
+
+def cassandra_given(pipeline: MeterPipeline, look: Look) -> CassandraFacts | Missing:
+    """Cassandra by spec.cassandra.contactPoints."""
+    cassandra = pipeline.spec.cassandra
+    if cassandra.contact_points is None:
+        way_out = "give contactPoints, or k8ssandra, or set replicas to 0; only `meterpipe run` brings its own"
+        return Missing("CassandraNotGiven", f"spec.cassandra names no Cassandra: {way_out}")
+    logins: list[Login | None] = []
+    for name, field in ((cassandra.secret_name, "secretName"), (cassandra.schema_secret_name, "schemaSecretName")):
+        found = user_login(look, pipeline.metadata.namespace, name, f"spec.cassandra.{field}") if name else None
+        if isinstance(found, Missing):
+            return found
+        logins.append(found)
+    return CassandraFacts(cassandra.contact_points, cassandra.port, cassandra.datacenter, *logins)
+
+
+def user_login(look: Look, namespace: str, name: str, field: str) -> Login | Missing:
+    """Who a Secret of the user speaks of."""
+    found = mounted(look, namespace, name, ("username", "password"), field)
+    if isinstance(found, Missing):
+        return found
+    login = login_of(data_of(look, namespace, name) or {}, found)
+    return login or Missing("SecretIncomplete", f"{field}: username in Secret {namespace}/{name} is no text")
+
+
+def lake_given(pipeline: MeterPipeline, look: Look) -> LakeFacts | Missing:
+    """S3 by spec.lake; without secretName pods use what their ServiceAccount gives them."""
+    lake = pipeline.spec.lake
+    if lake.secret_name is None:
+        return LakeFacts()
+    keys = ("accessKey", "secretKey")
+    found = mounted(look, pipeline.metadata.namespace, lake.secret_name, keys, "spec.lake.secretName")
+    return found if isinstance(found, Missing) else LakeFacts(found)
