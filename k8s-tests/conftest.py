@@ -6,15 +6,21 @@ whose images are loaded beforehand.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dataplatform
 import pytest
+import release as releases
 from cluster import preflight, programs
 from cluster.store import Store, cache_root
+from dataplatform import Platform
 from harness import Harness, is_up, run_tool
 from kube import Kube
+from pipeline import Pipeline, namespace, services
+from release import Release
 
+NOTES = pytest.StashKey[list[str]]()
 FIRST_BUILD = 3600  # seconds that the first test may take, as everything may have to be built for it
 
 
@@ -52,6 +58,64 @@ def kube(harness: Harness) -> Iterator[Kube]:
     """Give a test a namespace of its own, deleted afterwards with all in it."""
     with harness.namespace() as inside:
         yield inside
+
+
+@pytest.fixture(scope="session")
+def platform(harness: Harness) -> Iterator[Platform]:
+    """Kafka, Cassandra and S3 that all pipelines of the session share."""
+    harness.load(*dataplatform.IMAGES)
+    harness.kube.kubectl("apply", "--server-side", "-f", Path(__file__).parent / "data_platform" / "crds.yaml")
+    yield dataplatform.set_up(harness.kube)
+    if not harness.ours and not os.environ.get("KEEP_SERVICES"):
+        harness.kube.kubectl("delete", "namespace", dataplatform.NAMESPACE, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def release(platform: Platform, harness: Harness) -> Iterator[Release]:
+    """The operator, installed by its chart; a session that finds one brings it to the present image."""
+    found = Release(harness.kube.inside(releases.NAMESPACE))
+    was_there = "meterpipe" in found.kube.helm("list", "--short")
+    found.install()
+    if was_there:
+        found.kube.kubectl("rollout", "restart", releases.DEPLOYMENT)
+        found.wait()
+    yield found
+    if not os.environ.get("KEEP_SERVICES"):
+        found.kube.helm("uninstall", releases.NAME, "--wait")
+
+
+@pytest.fixture(scope="session")
+def city(platform: Platform, release: Release, harness: Harness) -> Iterator[Pipeline]:
+    """A pipeline on a secured Kafka and Cassandra, which several tests change in turn. Each leaves it ready."""
+    with namespace(harness.kube, "city") as inside:
+        pipeline = Pipeline(inside, platform, "city", services(strimzi=True))
+        pipeline.apply()
+        yield pipeline
+        pipeline.delete("--wait=false")
+
+
+@pytest.fixture(scope="session")
+def suburb(platform: Platform, release: Release, harness: Harness) -> Iterator[Pipeline]:
+    """A pipeline that reaches the same Kafka by its address, without user and password."""
+    with namespace(harness.kube, "suburb") as inside:
+        pipeline = Pipeline(inside, platform, "suburb", services(strimzi=False))
+        pipeline.apply()
+        yield pipeline
+        pipeline.delete("--wait=false")
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Tell a figure; it is shown at the end of the session."""
+    return lambda line: request.config.stash.setdefault(NOTES, []).append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Show what tests noted."""
+    if notes := config.stash.get(NOTES, []):
+        terminalreporter.section("figures")
+        for line in notes:
+            terminalreporter.write_line(line)
 
 
 def _helm_folder() -> Path:
