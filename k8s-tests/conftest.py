@@ -22,14 +22,16 @@ from release import Release
 
 NOTES = pytest.StashKey[list[str]]()
 FIRST_BUILD = 3600  # seconds that the first test may take, as everything may have to be built for it
+PATIENCE = 600  # seconds for the others
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the first test that needs the cluster the time of a first build."""
+    """Give the tests that need the cluster more time, and the first of them that of a first build."""
+    seconds = FIRST_BUILD
     for item in items:
         if "harness" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.timeout(FIRST_BUILD))
-            return
+            item.add_marker(pytest.mark.timeout(seconds))
+            seconds = PATIENCE
 
 
 @pytest.fixture(scope="session")

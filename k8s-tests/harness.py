@@ -13,7 +13,7 @@ from kube import Kube
 
 TOOL = Path(__file__).parent / "cluster" / "cluster"
 NAME = "tests"  # of the shared cluster
-NOT_OF_A_CLUSTER = ("build", "images", "make-image")  # verbs without --name
+NOT_OF_A_CLUSTER = ("build", "check", "images", "make-image")  # verbs without --name
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("part", nargs="*", help=f"which, else all that `up` needs: {', '.join(programs.PARTS)}")
     verb.set_defaults(action=_build)
 
+    verb = verbs.add_parser("check", help="tell whether this machine can build and run a cluster, and what is missing")
+    verb.add_argument("--install", action="store_true", help="install the Debian packages that are missing, as root")
+    verb.set_defaults(action=_check)
+
     verb = verbs.add_parser("images", help="build images and print their files; without a name list what there is")
     verb.add_argument("image", nargs="*", help="a name from the list")
     verb.set_defaults(action=_images)
@@ -113,6 +117,15 @@ def _store() -> Store:
 
 def _states() -> Path:
     return cache_root() / "run"
+
+
+def _check(options: argparse.Namespace) -> int:
+    if options.install:
+        preflight.install_missing()
+    if problem := preflight.build_problem():
+        raise problem
+    print("this machine can build and run a cluster")
+    return 0
 
 
 def _build(options: argparse.Namespace) -> int:
