@@ -1,12 +1,14 @@
 """The aggregator: readings in; results, late readings, dead letters, changelog and offsets out in one transaction."""
 
 import time
+from functools import partial
 
 import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from meterpipe.adapters.aggregator_partitions import OwnedWindows, Restorer, observe, unobserve
 from meterpipe.adapters.kafka import offset_of
+from meterpipe.adapters.schema_registry import decoder_of
 from meterpipe.adapters.stateful import Stateful, times_of
 from meterpipe.adapters.tracing import current_traceparent
 from meterpipe.core.aggregates import encode_columns, encode_json
@@ -30,10 +32,10 @@ class Aggregator(Stateful[OwnedWindows]):
     kind = "aggregator"
 
     def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
-        readings = config.pipeline.spec.readings
-        self._restorer = Restorer(config, telemetry, lambda: Decoder(readings))
         names = names_of(config.pipeline)
-        super().__init__(config, telemetry, names.readings, names.changelog)
+        make_decoder = Decoder if names.validated else partial(decoder_of, config)
+        self._restorer = Restorer(config, telemetry, make_decoder)
+        super().__init__(config, telemetry, names.counted, names.changelog)
 
     def _restore(self, consumer: Consumer, where: TopicPartition) -> OwnedWindows:
         owned = self._restorer.restore(consumer, where, self._topic)

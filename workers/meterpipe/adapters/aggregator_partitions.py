@@ -12,6 +12,7 @@ from meterpipe.core.codecs import Decoder, admit_in
 from meterpipe.core.partition import Partition
 from meterpipe.core.windows import NEVER, WindowPolicy
 from meterpipe.spec.connections import WorkerConfig
+from meterpipe.spec.models import KeyRule
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Metric, Telemetry
 
@@ -35,7 +36,9 @@ class Restorer:
 
     def restore(self, consumer: Consumer, where: TopicPartition, topic: TopicInfo) -> OwnedWindows:
         """The partition of `where`, which holds the committed offset. Raises StateMismatchError, KafkaException."""
-        admit = admit_in(where.partition, topic.partitions, self._spec.readings.key)
+        # what the validation made of a meter's readings is in the meter's partition, whatever its channel
+        rule = KeyRule.TRUSTED if self._names.validated else self._spec.readings.key
+        admit = admit_in(where.partition, topic.partitions, rule)
         max_ahead = self._spec.readings.max_ahead * 1000
         policy = WindowPolicy.of(self._spec.aggregator)
         state = Partition(policy, self._make_decoder(), max_ahead, admit, topic.id)

@@ -17,7 +17,7 @@ from meterpipe.adapters.lake import LAKE_ERRORS, explain
 from meterpipe.adapters.lake_writer import LakeWriter, Outcome
 from meterpipe.adapters.readings_topic import Intake, TopicIdentity
 from meterpipe.adapters.s3 import location_of
-from meterpipe.core.codecs import Decoder
+from meterpipe.adapters.schema_registry import decoder_of
 from meterpipe.core.lake_buffer import Buffer
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
@@ -75,7 +75,7 @@ class Archiver:
             self._writer.versions,
             telemetry,
         )
-        decoder = Decoder(config.pipeline.spec.readings)
+        decoder = decoder_of(config)
         self._intake = Intake(self._consumer, decoder, telemetry.waiting, self._limits.rows)
         self._settling, self._writing = Backoff(), Backoff()
         self._joined = self._paused = self._closing = False

@@ -37,6 +37,8 @@ class Progress:
         """Topics a kind of worker reads."""
         if worker == "sink":
             return [self._names.aggregates(window) for window in self._windows]
+        if worker == "aggregator":
+            return [self._names.counted]
         return [self._names.readings]
 
     def ends(self, topics: list[str]) -> dict[Place, int]:

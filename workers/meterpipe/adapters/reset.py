@@ -37,7 +37,7 @@ class Reset:
     def positions(self) -> dict[int, int]:
         """By partition, the offset at which the changelog says to go on; without state: not there."""
         found = {}
-        for number in range(topic_info(self._config.kafka, self._names.readings, TIMEOUT).partitions):
+        for number in range(topic_info(self._config.kafka, self._names.counted, TIMEOUT).partitions):
             records = read_changelog(self._config.kafka, self._names.changelog, number, OFFSET_BEGINNING)
             if state := decode(records):
                 snapshot, deltas = state
@@ -50,7 +50,7 @@ class Reset:
         positions = self.positions()
         self._forget_group()
         if positions:
-            places = [TopicPartition(self._names.readings, number, at) for number, at in positions.items()]
+            places = [TopicPartition(self._names.counted, number, at) for number, at in positions.items()]
             wanted = [ConsumerGroupTopicPartitions(self._group, places)]
             self._admin.alter_consumer_group_offsets(wanted, request_timeout=TIMEOUT)[self._group].result()
         return positions

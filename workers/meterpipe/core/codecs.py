@@ -7,10 +7,13 @@ reading headers would cost more than decoding.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
 
+from meterpipe.core.avro_codec import MAGIC, AvroColumns, AvroDecoder
+from meterpipe.core.avro_schema import SchemaSource
 from meterpipe.core.control import decode_control
 from meterpipe.core.deadletters import Reason, Reject
 from meterpipe.core.envelope_codec import decode_envelope
@@ -70,16 +73,25 @@ def admit_in(partition: int, partitions: int, rule: KeyRule) -> Admit:
 class Decoder:
     """Decodes the messages of one pipeline's readings topic."""
 
-    def __init__(self, spec: ReadingsSpec | None = None) -> None:
+    def __init__(self, spec: ReadingsSpec | None = None, schemas: SchemaSource | None = None) -> None:
+        """`schemas`: where Avro's are looked up, needed if the pipeline accepts it."""
         spec = spec or ReadingsSpec()
         self._json = JsonDecoder(spec.fields.model_dump(), spec.timezone)
         self._accepts_json = ReadingsFormat.JSON in spec.formats
         self._accepts_envelopes = ReadingsFormat.ENVELOPE in spec.formats
+        self._avro: AvroDecoder | None = None
+        if ReadingsFormat.AVRO in spec.formats:
+            if schemas is None:
+                raise ValueError("readings.formats has avro, and there is no schema registry")
+            reader = spec.registry.reader_schema
+            self._avro = AvroDecoder(spec.fields.model_dump(), schemas, spec.timezone, reader)
 
     def decode(self, values: Sequence[bytes | None], keys: KeyTable, admit: Admit = admit_any) -> Decoded:
         """The readings in `values` (one entry a message, log order). New keys are added to `keys` if admitted."""
         if starts_as_object(values):  # the common case
             return self._settle(self._decode_json(values, np.arange(len(values), dtype=np.int32), keys, admit))
+        if self._avro and _starts_as_avro(values):
+            return self._settle(self._decode_avro(values, np.arange(len(values), dtype=np.int32), keys, admit))
         by_format = _sort_by_first_byte(values)
         parts = [
             Decoded(EMPTY, [Reject(index, Reason.EMPTY, "the message has no value")])
@@ -93,7 +105,8 @@ class Decoder:
                 parts.append(_intern_envelope(value, index, keys, admit))
             else:
                 parts.append(Decoded(EMPTY, [_unaccepted(index, "envelopes")]))
-        parts += [Decoded(EMPTY, [_unaccepted(index, "Avro")]) for index in by_format.get("avro", ())]
+        if chosen := by_format.get("avro"):
+            parts.append(self._decode_avro([values[i] for i in chosen], np.array(chosen, np.int32), keys, admit))
         return self._settle(_merge(parts))
 
     def _decode_json(
@@ -114,11 +127,27 @@ class Decoder:
                 others.append(reject)
         return Decoded(readings, others + refused, controls)
 
+    def _decode_avro(
+        self, values: Sequence[bytes | None], indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
+    ) -> Decoded:
+        if self._avro is None:
+            return Decoded(EMPTY, [_unaccepted(index, "Avro") for index in indices.tolist()])
+        present: Sequence[bytes] = values  # type: ignore[assignment]  # empties were sorted out
+        parts, rejects = self._avro.decode(present, indices)
+        return _merge([_intern_avro(columns, keys, admit) for columns in parts] + [Decoded(EMPTY, rejects)])
+
     @staticmethod
     def _settle(decoded: Decoded) -> Decoded:
         decoded.rejects.sort(key=lambda r: r.message)
         decoded.controls.sort()
         return decoded
+
+
+def _starts_as_avro(values: Sequence[bytes | None]) -> bool:
+    try:
+        return set(map(itemgetter(0), values)) == {MAGIC}  # type: ignore[arg-type]  # None is told by the TypeError
+    except (TypeError, IndexError):
+        return False
 
 
 def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]]:
@@ -129,7 +158,7 @@ def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]]:
             name = "empty"
         elif value[0] == 0xFF:
             name = "envelope"
-        elif value[0] == 0x00:
+        elif value[0] == MAGIC:
             name = "avro"
         else:
             name = "json"
@@ -193,6 +222,37 @@ def _intern_envelope(value: bytes, index: int, keys: KeyTable, admit: Admit) -> 
         row=columns.row,
     )
     return Decoded(readings.take(readings.key >= 0) if (table < 0).any() else readings, rejects)
+
+
+def _intern_avro(columns: AvroColumns, keys: KeyTable, admit: Admit) -> Decoded:
+    table = np.fromiter(map(keys.ids.get, columns.keys, repeat(-1)), np.int32, len(columns.keys))
+    refused: dict[int, tuple[Reason, str]] = {}
+    used = np.zeros(len(table), bool)
+    used[columns.codes] = True
+    for code in np.flatnonzero(used & (table < 0)).tolist():  # new keys, and refused ones: few
+        key = columns.keys[code]
+        if (known := keys.ids.get(key)) is None and (why := admit(key)):
+            refused[code] = why
+        else:
+            table[code] = keys.add(key) if known is None else known
+    ids = table[columns.codes]
+    readings = Readings(
+        key=ids,
+        ts=columns.ts,
+        value=columns.value,
+        interval_s=columns.interval_s,
+        quality=columns.quality,
+        revision=columns.revision,
+        message=columns.message,
+        row=np.zeros(len(ids), np.int32),
+    )
+    if not refused:
+        return Decoded(readings)
+    rejects = [
+        Reject(message, *refused[code])
+        for message, code in zip(columns.message[ids < 0].tolist(), columns.codes[ids < 0].tolist(), strict=True)
+    ]
+    return Decoded(readings.take(ids >= 0), rejects)
 
 
 def _merge(parts: list[Decoded]) -> Decoded:

@@ -16,12 +16,14 @@ class Reason(StrEnum):
     EMPTY = "empty"  # no value at all
     MALFORMED = "malformed"  # neither JSON nor an Arrow stream, or cut short
     UNKNOWN_FORMAT = "unknown-format"  # a format the pipeline does not accept
+    UNKNOWN_SCHEMA = "unknown-schema"  # Avro of a schema that the registry does not have
     MISSING_FIELD = "missing-field"
     WRONG_TYPE = "wrong-type"
     OUT_OF_RANGE = "out-of-range"  # a number no column holds: infinite, a quality of 300, the year 10 000
     NO_ZONE = "no-zone"  # a local time, and the pipeline has no readings.timezone
     TOO_FAR_AHEAD = "too-far-ahead"  # later than its Kafka record by more than readings.maxAhead
     WRONG_PARTITION = "wrong-partition"  # its key belongs in another partition
+    NOT_PERMITTED = "not-permitted"  # who sent it may not send readings of that meter
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,18 @@ class IngestConnection(Model):
     mqtt_ca_file: Path | None = None
 
 
+class RegistryConnection(Model):
+    """A reachable schema registry. `url` has the path of its Confluent API."""
+
+    url: str
+    username: str | None = None
+    password_file: Path | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    cache: Path | None = None
+    """A folder where schemas are kept, so that a worker can start while the registry is away."""
+
+
 class WorkerConfig(Model):
     """All that a worker is told: the pipeline and where its services are."""
 
@@ -52,4 +64,5 @@ class WorkerConfig(Model):
     kafka: KafkaConnection
     cassandra: CassandraConnection | None = None
     lake: LakeConnection | None = None
+    registry: RegistryConnection | None = None
     ingest: IngestConnection | None = None

@@ -14,6 +14,8 @@ from meterpipe.spec import addresses
 from meterpipe.spec.base import Model, Refusal, checked, refuse, rule, rules
 from meterpipe.spec.ingest import Ingest
 from meterpipe.spec.kubernetes import Autoscaling, Network, Pods, Replay, Resources
+from meterpipe.spec.registry import Registry
+from meterpipe.spec.validation import Validation
 
 API_GROUP = "meterpipe.io"
 API_VERSION = f"{API_GROUP}/v1alpha1"
@@ -151,6 +153,7 @@ class ReadingsFormat(StrEnum):
 
     JSON = "json"
     ENVELOPE = "envelope"
+    AVRO = "avro"
 
 
 class KeyRule(StrEnum):
@@ -162,7 +165,7 @@ class KeyRule(StrEnum):
 
 
 class FieldNames(Model):
-    """Names of the JSON fields of a reading."""
+    """Names of the JSON and Avro fields of a reading."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -206,7 +209,8 @@ class Readings(Model):
         description="Accepted formats.",
         json_schema_extra=rules(rule("self.all(a, self.exists_one(b, a == b))", "a format cannot be listed twice")),
     )
-    fields: FieldNames = Field(FieldNames(), description="Names of the JSON fields.")
+    fields: FieldNames = Field(FieldNames(), description="Names of the fields of JSON and Avro.")
+    registry: Registry = Field(Registry(), description="Where the schemas of Avro readings are.")
     timezone: str | None = Field(
         None, max_length=64, description="IANA zone of timestamps without a zone. Unset: they are dead letters."
     )
@@ -403,6 +407,7 @@ class Spec(Model):
     cassandra: Cassandra = Field(Cassandra(), description="The medium-term store and its sink.")
     lake: Lake = Field(Lake(), description="The long-term store and its archiver.")
     ingest: Ingest = Field(Ingest(), description="Edge adapters that take readings in from gateways.")
+    validation: Validation = Field(Validation(), description="Judging readings before they are counted.")
     monitoring: Monitoring = Field(Monitoring(), description="Metrics and traces.")
     pods: Pods = Field(Pods(), description="What all pods have in common.")
     network: Network = Field(Network(), description="NetworkPolicies of the pods.")

@@ -25,6 +25,8 @@ class Names:
     readings: str
     keyspace: str
     lake_prefix: str
+    validated: bool = False
+    """Whether readings pass the validation on their way to the windows."""
 
     def topic(self, role: str) -> str:
         """A topic the pipeline owns: late, dead-letters, changelog, balance."""
@@ -54,6 +56,31 @@ class Names:
         """Compacted topic: where every reading went, a record a partition."""
         return self.topic("balance")
 
+    @property
+    def valid(self) -> str:
+        """Topic of readings that passed the validation."""
+        return self.topic("readings-valid")
+
+    @property
+    def quarantine(self) -> str:
+        """Topic of readings that the validation refused."""
+        return self.topic("readings-quarantine")
+
+    @property
+    def validation_changelog(self) -> str:
+        """Compacted topic of the validation's state."""
+        return self.topic("validation-changelog")
+
+    @property
+    def validation_balance(self) -> str:
+        """Compacted topic: what the validation made of every reading, a record a partition."""
+        return self.topic("validation-balance")
+
+    @property
+    def counted(self) -> str:
+        """Topic of the readings that are counted: what the aggregator reads."""
+        return self.valid if self.validated else self.readings
+
     def group(self, worker: str) -> str:
         """Consumer group of a worker kind."""
         return shorten(f"{self.prefix}-{worker}", TOPIC_LIMIT)
@@ -72,6 +99,7 @@ def names_of(pipeline: MeterPipeline) -> Names:
         readings=spec.kafka.topics.readings.name or shorten(f"{prefix}-readings", TOPIC_LIMIT),
         keyspace=spec.cassandra.keyspace or shorten(_identifier(prefix), KEYSPACE_LIMIT, joint="_"),
         lake_prefix=spec.lake.prefix or prefix,
+        validated=spec.validation.enabled,
     )
 
 

@@ -60,10 +60,10 @@ def dotted(path: Path) -> str:
     return text
 
 
-def nearest(name: str, names: Sequence[str]) -> str | None:
-    """The one of `names` that `name` was probably meant to be, whatever its case and punctuation."""
+def nearest(name: str, names: Sequence[str], likeness: float = 0.6) -> str | None:
+    """The one of `names` that `name` was probably meant to be, whatever its case and punctuation; 1 is equal."""
     squeezed = {_squeezed(known): known for known in names}
-    found = get_close_matches(_squeezed(name), squeezed, n=1, cutoff=0.6)
+    found = get_close_matches(_squeezed(name), squeezed, n=1, cutoff=likeness)
     return squeezed[found[0]] if found else None
 
 
@@ -104,10 +104,10 @@ def explained(error: ErrorDetails, schema: Schema) -> tuple[Path, str, str]:
 
 def _right_name(path: Path, schema: Schema) -> str:
     name, known = str(path[-1]), fields_at(schema, path[:-1])
-    near = nearest(name, known)
+    elsewhere = next((other for other in _everywhere(schema) if other[-1] == name), None)
+    near = nearest(name, known, 0.8 if elsewhere else 0.6)  # another place of that very name is no typing error
     if near:
         return f"did you mean {near}?"
-    elsewhere = next((other for other in _everywhere(schema) if other[-1] == name), None)
     if elsewhere:
         return f"that field is {dotted(elsewhere)}"
     return f"fields here: {', '.join(known)}" if known else ""

@@ -1,10 +1,11 @@
 """The topics a pipeline needs, as values: whoever makes them (an admin client, Strimzi) makes the same. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from meterpipe.spec.models import MeterPipeline
-from meterpipe.spec.names import names_of
+from meterpipe.spec.names import Names, names_of
 
 MAX_MESSAGE = 8 * 1024 * 1024
 DEAD_LETTER_ROOM = 65_536  # bytes: a dead letter is the refused message plus headers that say why
@@ -50,4 +51,14 @@ def plan_topics(pipeline: MeterPipeline, max_message: int = MAX_MESSAGE) -> list
         topic(names.dead_letters, letters),
         topic(names.changelog, {**COMPACTED}),
         topic(names.balance, {**COMPACTED}),
+        *(_of_validation(topic, names, sized) if pipeline.spec.validation.enabled else ()),
+    ]
+
+
+def _of_validation(topic: Callable[..., TopicPlan], names: Names, sized: dict[str, str]) -> list[TopicPlan]:
+    return [
+        topic(names.valid, sized | {"message.timestamp.type": "LogAppendTime"}),
+        topic(names.quarantine, sized),
+        topic(names.validation_changelog, {**COMPACTED}),
+        topic(names.validation_balance, {**COMPACTED}),
     ]
