@@ -34,6 +34,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "validate": Entry("meterpipe.cli.spec:validate", "Check MeterPipeline files."),
         "explain": Entry("meterpipe.cli.spec:explain", "Explain a field: type, default, bounds, meaning."),
         "crd": Entry("meterpipe.cli.spec:crd", "Print the CustomResourceDefinition."),
+        "render": Entry("meterpipe.cli.render:render", "Print what the operator would apply on Kubernetes."),
     },
     "Readings": {
         "replay": Entry("meterpipe.cli.produce:replay", "Send the readings of a data set to Kafka."),
@@ -43,6 +44,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Stores": {
         "get": Entry("meterpipe.cli.store:get", "Read the windows of a meter from Cassandra."),
         "schema": Entry("meterpipe.cli.store:schema", "Create or show the tables in Cassandra."),
+        "topics": Entry("meterpipe.cli.topics:topics", "Create or show the topics on Kafka."),
         "lake": Entry("meterpipe.cli.lake:lake", "Compact, vacuum or count the lake."),
     },
     "Processes": {
