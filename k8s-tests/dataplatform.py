@@ -22,6 +22,9 @@ S3 = f"http://s3.{NAMESPACE}.svc:7070"
 S3_KEYS = {"accessKey": "test", "secretKey": "testsecret"}
 BUCKET = "lake"
 IMAGES = ("meterpipe", "kafka", "cassandra", "s3")
+INITIALIZED = [{"type": kind, "status": "True", "reason": "", "message": ""} for kind in ("Initialized", "Ready")]
+UP = {"status": {"datacenters": {"dc1": {"cassandra": {"conditions": INITIALIZED}}}}}
+"""What K8ssandra tells of a datacenter that takes clients."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ def set_up(kube: Kube) -> Platform:
     inside.apply(_dump(_k8ssandra()))
     inside.rollout("kafka", "cassandra", "s3", "client", "strimzi", timeout=240)
     platform.python((HERE / "data_platform" / "settle.py").read_text(), CASSANDRA, S3, BUCKET)
+    inside.kubectl(
+        "patch", "k8ssandraclusters.k8ssandra.io", "main", "--subresource=status", "--type=merge", "-p", json.dumps(UP)
+    )
     eventually(
         lambda: inside.get("kafka.kafka.strimzi.io", "main"), lambda k: bool(k.get("status", {}).get("listeners"))
     )
