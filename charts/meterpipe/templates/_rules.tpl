@@ -39,7 +39,7 @@
   resources: [podmonitors]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [keda.sh]
-  resources: [scaledobjects]
+  resources: [scaledobjects, triggerauthentications]
   verbs: [get, list, watch, create, patch, delete]
 {{- end -}}
 
