@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dataplatform
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -91,26 +92,22 @@ def test_what_can_never_change_cannot_be_changed(harness: Harness, release: Rele
 
 
 @pytest.fixture(scope="module")
-def without_webhook(release: Release) -> Iterator[Release]:
-    release.install("webhook.enabled=false")
-    yield release
-    release.install()
-
-
-@pytest.fixture(scope="module")
-def valid(harness: Harness, platform: Platform, without_webhook: Release) -> Iterator[Pipeline]:
-    """A pipeline that runs."""
+def valid(harness: Harness, platform: Platform, release: Release) -> Iterator[Pipeline]:
+    """A pipeline that runs. The operator has no webhook, and rights in the pipeline's namespace only."""
     with namespace(harness.kube, "wrong") as inside:
+        confined = f"watch.namespaces={{wrong}},dependencies.namespaces={{{dataplatform.NAMESPACE}}}"
+        release.install("webhook.enabled=false", confined)
         pipeline = Pipeline(inside, platform, "wrong", merged(services(strimzi=False), {"cassandra": {"replicas": 0}}))
         pipeline.apply()
         pipeline.ready()
         yield pipeline
         pipeline.delete("--wait=false")
+        release.install()
 
 
 @pytest.mark.k8s
 def test_without_the_webhook_status_tells_it_and_the_last_valid_specification_goes_on(
-    valid: Pipeline, without_webhook: Release, tmp_path: Path
+    valid: Pipeline, release: Release, tmp_path: Path
 ) -> None:
     good, before = valid.spec, valid.all_pods()
     for case in OURS:
@@ -120,8 +117,8 @@ def test_without_the_webhook_status_tells_it_and_the_last_valid_specification_go
         wanted = reason_of(told(valid.spec, tmp_path), case["field"])
         assert f"{case['field']}: {wanted}" in condition["message"], condition
     assert valid.all_pods() == before
-    without_webhook.kill()
-    without_webhook.wait()
+    release.kill()
+    release.wait()
     valid.kube.kubectl("delete", "deployment", "wrong-aggregator")
     eventually(lambda: valid.pods("aggregator"), lambda now: bool(now) and now != before["aggregator"])
     eventually(
