@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from meterpipe.core.avro_rows import AvroRows
 from meterpipe.core.codecs import CONTENT_ENVELOPE
 from meterpipe.core.control import CONTROL_HEADER, encode_control
 from meterpipe.core.envelope_codec import encode_envelopes
@@ -50,6 +51,7 @@ class Format(StrEnum):
     """Form of the messages."""
 
     JSON = "json"  # one reading each
+    AVRO = "avro"  # one reading each, in Confluent's framing
     ENVELOPE = "envelope"  # as many readings of one partition as fit
 
 
@@ -113,14 +115,20 @@ class Publisher:
         form: Format = Format.JSON,
         names: dict[str, str] | None = None,
         max_message: int = MAX_MESSAGE,
+        schema: int | None = None,
     ) -> None:
-        """`names`: the pipeline's JSON fields (readings.fields). `max_message`: bytes the topic takes."""
+        """`names`: the pipeline's JSON fields (readings.fields). `max_message`: bytes the topic takes.
+
+        `schema`: for Avro, the id that core.avro_rows.reading_schema has in the registry.
+        """
+        if form is Format.AVRO and schema is None:
+            raise ValueError("Avro needs the id of its schema")
         self.sent = Sent()
         self._producer = producer
         self._topic = topic
         self.partitions = partitions
         self._form = form
-        self._rows = JsonRows(names or FIELDS)
+        self._rows = AvroRows(schema) if schema is not None else JsonRows(names or FIELDS)
         self._max_message = max_message
         self._json_failed = partial(self._failed, 1)
 
@@ -128,10 +136,10 @@ class Publisher:
         """Queue the readings, in order. Raises TooLargeError, NotSentError; failed deliveries are counted in `sent`."""
         if not len(batch):
             return
-        if self._form is Format.JSON:
-            self._send_json(batch)
-        else:
+        if self._form is Format.ENVELOPE:
             self._send_envelopes(batch)
+        else:
+            self._send_singly(batch)
         ts = batch.column("ts").to_numpy()
         sent = self.sent
         sent.readings += len(batch)
@@ -150,7 +158,7 @@ class Publisher:
         for partition in range(self.partitions):
             self._produce(value, partition, CONTROL_HEADER, 0)
 
-    def _send_json(self, batch: pa.RecordBatch) -> None:
+    def _send_singly(self, batch: pa.RecordBatch) -> None:
         values, keys = self._rows.encode(batch)
         largest = max(map(len, values))
         if largest + OVERHEAD > self._max_message:
@@ -189,7 +197,7 @@ class Publisher:
     def _refuse(self, meter: str, size: int) -> None:
         shown = meter if len(meter) <= 40 else f"{meter[:37]}..."
         raise TooLargeError(
-            f"a reading of meter {shown!r} takes {size} bytes as JSON; topic {self._topic} takes {self._max_message}"
+            f"a reading of meter {shown!r} takes {size} bytes; topic {self._topic} takes {self._max_message}"
             f" bytes a message, of which {OVERHEAD} are set aside for key and framing"
         )
 

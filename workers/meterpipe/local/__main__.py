@@ -14,7 +14,7 @@ import click
 from meterpipe.local import process
 from meterpipe.local.errors import LocalError
 from meterpipe.local.paths import DEFAULT_DATA, DataDir
-from meterpipe.local.services import RECIPES, down, up
+from meterpipe.local.services import RECIPES, USUAL, down, up
 
 HOLDER = "holder"
 _dir = click.option(
@@ -24,19 +24,24 @@ _dir = click.option(
 
 @click.group("services", context_settings={"help_option_names": ["-h", "--help"]})
 def services() -> None:
-    """Kafka, Cassandra and S3 on this machine, for development and tests."""
+    """Kafka, Cassandra, S3 and a schema registry on this machine, for development and tests."""
 
 
 @services.command("up")
 @_dir
-@click.option("--only", multiple=True, type=click.Choice(list(RECIPES)), help="Start this one only; may be repeated.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(list(RECIPES)),
+    help="Start this one only; may be repeated. Default: all but the registry.",
+)
 def up_command(root: Path, only: tuple[str, ...]) -> None:
     """Start the services, leave them running, print where they are as JSON.
 
     Example: meterpipe services up --dir /tmp/dev > /tmp/dev.json
     """
     try:
-        connections = up(DataDir(root), tethered=False, only=only or RECIPES.keys(), say=_say)
+        connections = up(DataDir(root), tethered=False, only=only or USUAL, say=_say)
     except LocalError as error:
         raise click.ClickException(str(error)) from error
     click.echo(connections.model_dump_json(by_alias=True, indent=2))

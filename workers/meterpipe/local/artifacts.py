@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,17 +19,35 @@ def jars(recipe: str) -> Path:
     pom = RECIPES / recipe / "pom.xml"
 
     def make(folder: Path) -> None:
-        java_home = tools.java().parent.parent
-        tools.run(
-            [
-                *(str(tools.maven()), "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"),
-                *(f"-DoutputDirectory={folder}", "-DincludeScope=runtime"),
-            ],
-            env={} if os.environ.get("JAVA_HOME") else {"JAVA_HOME": str(java_home)},
-            way_out="Maven must reach a repository; a mirror goes into ~/.m2/settings.xml",
-        )
+        _maven("dependency:copy-dependencies", pom, folder)
 
     return _made(f"{recipe}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}", make)
+
+
+def registry_app() -> Path:
+    """The schema registry's folder, unpacked."""
+    pom = RECIPES / "registry" / "pom.xml"
+
+    def make(folder: Path) -> None:
+        _maven("dependency:copy", pom, folder)
+        (archive,) = folder.glob("*.tar.gz")
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+        archive.unlink()
+
+    return _made(f"registry-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}", make)
+
+
+def _maven(goal: str, pom: Path, folder: Path) -> None:
+    java_home = tools.java().parent.parent
+    tools.run(
+        [
+            *(str(tools.maven()), "-q", "-B", "-f", str(pom), goal),
+            *(f"-DoutputDirectory={folder}", "-DincludeScope=runtime"),
+        ],
+        env={} if os.environ.get("JAVA_HOME") else {"JAVA_HOME": str(java_home)},
+        way_out="Maven must reach a repository; a mirror goes into ~/.m2/settings.xml",
+    )
 
 
 def s3_server() -> Path:

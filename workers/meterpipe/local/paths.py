@@ -64,6 +64,11 @@ class DataDir:
         """Data and settings of one service."""
         return self.root / name
 
+    @property
+    def schemas(self) -> Path:
+        """Avro schemas that workers looked up: they can start while the registry is away."""
+        return self.root / "schemas"
+
     def log(self, name: str) -> Path:
         """Output of one process."""
         return self.root / "logs" / f"{name}.log"

@@ -8,8 +8,14 @@ from pathlib import Path
 
 from meterpipe.local.errors import LocalError
 from meterpipe.local.services import Connections
-from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection, WorkerConfig
-from meterpipe.spec.models import MeterPipeline
+from meterpipe.spec.connections import (
+    CassandraConnection,
+    KafkaConnection,
+    LakeConnection,
+    RegistryConnection,
+    WorkerConfig,
+)
+from meterpipe.spec.models import MeterPipeline, ReadingsFormat
 
 
 def embedded_services(pipeline: MeterPipeline) -> list[str]:
@@ -19,6 +25,7 @@ def embedded_services(pipeline: MeterPipeline) -> list[str]:
         "kafka": spec.kafka.bootstrap_servers is not None,
         "cassandra": spec.cassandra.contact_points is not None,
         "s3": spec.lake.endpoint is not None,
+        "registry": spec.readings.registry.url is not None or ReadingsFormat.AVRO not in spec.readings.formats,
     }
     return [name for name, address in named.items() if not address]
 
@@ -37,13 +44,17 @@ def refuse_clusters(pipeline: MeterPipeline) -> None:
         )
 
 
-def resolve(pipeline: MeterPipeline, embedded: Connections, secrets: Path) -> WorkerConfig:
-    """The configuration of all workers of `pipeline`. LocalError names a secret file that is not there."""
+def resolve(pipeline: MeterPipeline, embedded: Connections, secrets: Path, schemas: Path | None = None) -> WorkerConfig:
+    """The configuration of all workers of `pipeline`. LocalError names a secret file that is not there.
+
+    `schemas`: a folder where workers keep schemas they looked up.
+    """
     return WorkerConfig(
         pipeline=pipeline,
         kafka=kafka_connection(pipeline, secrets) or embedded.kafka,
         cassandra=_cassandra(pipeline, secrets) or embedded.cassandra,
         lake=_lake(pipeline, secrets) or embedded.lake,
+        registry=registry_connection(pipeline, secrets, schemas) or embedded.registry,
     )
 
 
@@ -97,6 +108,28 @@ def _lake(pipeline: MeterPipeline, secrets: Path) -> LakeConnection | None:
         folder = _folder(secrets, "spec.lake.secretName", lake.secret_name)
         access, secret = _file(folder, "accessKey"), _file(folder, "secretKey")
     return LakeConnection(endpoint=lake.endpoint, region=lake.region, access_key_file=access, secret_key_file=secret)
+
+
+def registry_connection(
+    pipeline: MeterPipeline, secrets: Path, schemas: Path | None = None
+) -> RegistryConnection | None:
+    """The registry that the pipeline names, None if it names none. LocalError names a secret file that is not there."""
+    registry = pipeline.spec.readings.registry
+    if registry.url is None:
+        return None
+    if registry.auth is None:
+        return RegistryConnection(url=registry.url, cache=schemas)
+    folder = _folder(secrets, "spec.readings.registry.auth.secretName", registry.auth.secret_name)
+    trusted = folder / "ca.crt" if (folder / "ca.crt").exists() else None
+    if registry.auth.mechanism == "bearer":
+        return RegistryConnection(url=registry.url, token_file=_file(folder, "token"), ca_file=trusted, cache=schemas)
+    return RegistryConnection(
+        url=registry.url,
+        username=_file(folder, "username").read_text().strip(),
+        password_file=_file(folder, "password"),
+        ca_file=trusted,
+        cache=schemas,
+    )
 
 
 def _folder(secrets: Path, field: str, name: str | None) -> Path:

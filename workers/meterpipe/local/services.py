@@ -1,4 +1,4 @@
-"""Kafka, Cassandra and an S3 server on this machine, in one data directory.
+"""Kafka, Cassandra, an S3 server and, where it is asked for, a schema registry, in one data directory.
 
 By hand, for development: `meterpipe services up --dir DIR` (or `python -m meterpipe.local up --dir DIR`) prints the
 connections as JSON and leaves the services running; `… down --dir DIR` stops them. The data stays; a later `up` finds
@@ -14,13 +14,13 @@ from signal import SIGTERM
 from types import MappingProxyType
 from typing import Protocol
 
-from meterpipe.local import cassandra, kafka, ports, process, s3, tools
+from meterpipe.local import cassandra, kafka, ports, process, registry, s3, tools
 from meterpipe.local.errors import LocalError
 from meterpipe.local.paths import DataDir
 from meterpipe.local.program import Program
 from meterpipe.local.signals import uninterrupted
 from meterpipe.spec.base import Model
-from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection
+from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection, RegistryConnection
 
 START_SECONDS = 90.0
 Say = Callable[[str], None]
@@ -32,6 +32,8 @@ class Connections(Model):
     kafka: KafkaConnection
     cassandra: CassandraConnection
     lake: LakeConnection
+    registry: RegistryConnection | None = None
+    """None where it was not asked for."""
 
 
 class Recipe(Protocol):
@@ -45,12 +47,12 @@ class Recipe(Protocol):
         """Write the service's files and tell how to start it."""
 
 
-RECIPES: MappingProxyType[str, Recipe] = MappingProxyType({m.NAME: m for m in (kafka, cassandra, s3)})
+RECIPES: MappingProxyType[str, Recipe] = MappingProxyType({m.NAME: m for m in (kafka, cassandra, s3, registry)})
+USUAL = (kafka.NAME, cassandra.NAME, s3.NAME)
+"""What every pipeline needs."""
 
 
-def up(
-    data: DataDir, *, tethered: bool, only: Collection[str] = RECIPES.keys(), say: Say = lambda _: None
-) -> Connections:
+def up(data: DataDir, *, tethered: bool, only: Collection[str] = USUAL, say: Say = lambda _: None) -> Connections:
     """Start what does not run yet of the services `only`, wait until all answer, and tell where they are.
 
     Tethered services end with this process. When one fails, those started here are stopped again.
@@ -71,6 +73,7 @@ def up(
             kafka=kafka.connection(numbers),
             cassandra=cassandra.connection(numbers),
             lake=s3.connection(data, numbers),
+            registry=registry.connection(data, numbers) if process.find(data, registry.NAME) else None,
         )
         data.connections.write_text(connections.model_dump_json(by_alias=True, indent=2))
     return connections

@@ -52,7 +52,7 @@ def session(
         needed = embedded_services(pipeline)
         try:
             embedded = services.up(data, tethered=True, only=needed, say=say)
-            config = resolve(pipeline, embedded, secrets)
+            config = resolve(pipeline, embedded, secrets, data.schemas)
             prepare(config, say)
             names = worker_counts(pipeline, aggregators)
             metrics = _metrics_ports(data, names)

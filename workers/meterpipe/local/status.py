@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -16,7 +17,7 @@ from meterpipe.local.live import KINDS
 from meterpipe.local.paths import DataDir
 from meterpipe.local.probes import listens
 from meterpipe.local.scrape import scrape, total
-from meterpipe.local.services import RECIPES, Connections
+from meterpipe.local.services import RECIPES, USUAL, Connections
 from meterpipe.local.session import RUN, kind_of
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.worker.telemetry import Metric
@@ -98,9 +99,13 @@ def _services(data: DataDir) -> list[ServiceState]:
             "cassandra": f"{found.cassandra.contact_points[0]}:{found.cassandra.port}",
             "s3": (found.lake.endpoint or "").removeprefix("http://"),
         }
+        if found.registry:
+            addresses["registry"] = urlsplit(found.registry.url).netloc
     states = []
     for name in RECIPES:
         running = process.find(data, name)
+        if running is None and name not in USUAL:
+            continue
         address = addresses.get(name) if running else None
         answers = address is not None and listens(int(address.rpartition(":")[2]))
         states.append(ServiceState(name, running.pid if running else None, address, answers))

