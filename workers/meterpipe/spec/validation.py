@@ -9,7 +9,7 @@ from meterpipe.spec.base import Model, Refusal, refuse, rule, rules
 from meterpipe.spec.kubernetes import Resources
 
 _Word = Annotated[str, Field(min_length=1, max_length=100)]
-_Amount = Annotated[float, Field(gt=0, le=1e200)]
+_Amount = Annotated[float, Field(gt=0, le=1e15)]
 
 
 class Action(StrEnum):
@@ -95,7 +95,7 @@ class Spike(Model):
 
     action: _FLAG = Field(Action.FLAG, description="off or flag.")
     factor: float = Field(10.0, gt=1, le=1e9, description="Times the largest of the three values before it.")
-    floor: float = Field(1.0, ge=0, le=1e200, description="No value up to this is a spike.")
+    floor: float = Field(1.0, ge=0, le=1e15, description="No value up to this is a spike.")
 
 
 class Flatline(Model):
