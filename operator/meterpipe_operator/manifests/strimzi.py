@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from meterpipe.spec.models import MeterPipeline
-from meterpipe.spec.names import Names, names_of, shorten
+from meterpipe.spec.names import Names, names_of, restore_group, shorten
 from meterpipe.spec.topics import TopicPlan, plan_topics
 
 from meterpipe_operator.digest import digest
@@ -75,6 +75,7 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
         yield _acl("topic", plan.name, CONSUMED if of_readings else PRODUCED)
     for worker in WORKERS:
         yield _acl("group", names.group(worker), ("Read", "Describe"))
+    yield _acl("group", restore_group(names.changelog), ("Read", "Describe"))
     yield _acl("transactionalId", f"{names.group('aggregator')}-", ("Write", "Describe"), "prefix")
 
 

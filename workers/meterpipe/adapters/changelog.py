@@ -8,6 +8,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from meterpipe.adapters.kafka import new_admin, new_consumer, offset_of
 from meterpipe.spec.connections import KafkaConnection
+from meterpipe.spec.names import restore_group
 
 TIMEOUT = 60.0
 """Seconds; an open transaction of a killed worker holds the end back until the broker aborts it (10 s and a bit)."""
@@ -22,7 +23,7 @@ def read_changelog(
     whether its records count, and reading less would miss a commit that was under way.
     """
     end = end_offset(connection, topic, partition)
-    consumer = new_consumer(connection, f"{topic}-restore", enable_partition_eof=True)
+    consumer = new_consumer(connection, restore_group(topic), enable_partition_eof=True)
     try:
         consumer.assign([TopicPartition(topic, partition, start)])
         position, deadline = max(start, 0), time.monotonic() + TIMEOUT

@@ -90,6 +90,11 @@ class Names:
         return f"metrics_aggregates_{window}"
 
 
+def restore_group(changelog: str) -> str:
+    """Group of the consumers that read a changelog back; they commit nothing, but brokers ask for a group they know."""
+    return f"{changelog}-restore"
+
+
 def names_of(pipeline: MeterPipeline) -> Names:
     """The names of `pipeline`; names given in the spec win over derived ones."""
     prefix = f"{pipeline.metadata.namespace}-{pipeline.metadata.name}"
