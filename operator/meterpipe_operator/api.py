@@ -87,12 +87,14 @@ class Api:
         found: Manifest = await self._ask(f"get {ref}", "GET", ref.kind.path(ref.namespace, ref.name))
         return found
 
-    async def list(self, kind: Kind, namespace: str | None, selector: str = "") -> tuple[list[Manifest], int]:
-        """All objects of a kind with the labels, in a namespace or everywhere, and the version they were read at."""
+    async def list(self, kind: Kind, namespace: str | None) -> tuple[list[Manifest], int]:
+        """All objects of a kind that concern us, in a namespace or everywhere, and the version they were read at."""
         found: list[Manifest] = []
         token, version = "", 0
         while True:
-            words = {"limit": PAGE, "labelSelector": selector, "continue": token}
+            words = {
+                "limit": PAGE, "labelSelector": kind.selector, "fieldSelector": kind.fields, "continue": token
+            }  # fmt: skip
             query = urlencode({name: value for name, value in words.items() if value})
             page = await self._ask(f"list {kind.plural}", "GET", f"{kind.path(namespace)}?{query}")
             # items of a list do not say what they are

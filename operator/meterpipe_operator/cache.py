@@ -7,7 +7,7 @@ versions win in whatever order they are told: versions of one API server are num
 
 from collections.abc import Iterable, Iterator
 
-from meterpipe_operator.kinds import Kind, Manifest, Ref, labels_of, ref_of
+from meterpipe_operator.kinds import DEPLOYMENT, Kind, Manifest, Ref, labels_of, ref_of
 
 
 def version_of(manifest: Manifest) -> int:
@@ -47,8 +47,9 @@ class Cache:
         known = self._objects.get(ref)
         if version and (version <= self._gone.get(ref, 0) or (known and version <= version_of(known))):
             return False
-        self._objects[ref] = manifest
-        self._places.setdefault((ref.kind, ref.namespace), {})[ref.name] = manifest
+        kept = _slim(manifest) if ref.kind != DEPLOYMENT else manifest
+        self._objects[ref] = kept
+        self._places.setdefault((ref.kind, ref.namespace), {})[ref.name] = kept
         self._gone.pop(ref, None)
         return True
 
@@ -78,3 +79,9 @@ class Cache:
         self._gone[ref] = version
         while len(self._gone) > 10_000:
             self._gone.pop(next(iter(self._gone)))
+
+
+def _slim(manifest: Manifest) -> Manifest:
+    """Without the list of field managers, half of an object's size; only that of Deployments is looked at."""
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
+    return {**manifest, "metadata": metadata}

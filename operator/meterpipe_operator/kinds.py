@@ -13,14 +13,16 @@ MANAGED = "app.kubernetes.io/managed-by=meterpipe"
 class Kind:
     """One kind of namespaced object.
 
-    `selector`: labels that objects have which concern us, "" for all. `owned`: we write it. `optional`: it comes with
-    another product and may be absent. `external`: it may live in another namespace than the pipeline.
+    `selector`: labels that objects have which concern us, "" for all; `fields`: the same of their fields. `owned`: we
+    write it. `optional`: it comes with another product and may be absent. `external`: it may live in another namespace
+    than the pipeline.
     """
 
     api_version: str
     name: str
     plural: str
     selector: str = ""
+    fields: str = ""
     owned: bool = False
     optional: bool = False
     external: bool = False
@@ -48,15 +50,18 @@ class Kind:
 
 
 def _owned(api_version: str, name: str, plural: str, optional: bool = False, external: bool = False) -> Kind:
-    return Kind(api_version, name, plural, MANAGED, owned=True, optional=optional, external=external)
+    return Kind(api_version, name, plural, selector=MANAGED, owned=True, optional=optional, external=external)
 
 
 METER_PIPELINE = Kind("meterpipe.io/v1alpha1", "MeterPipeline", "meterpipelines")
 DEPLOYMENT = _owned("apps/v1", "Deployment", "deployments")
 CONTROLLER_REVISION = _owned("apps/v1", "ControllerRevision", "controllerrevisions")
-POD = Kind("v1", "Pod", "pods", MANAGED)
+POD = Kind("v1", "Pod", "pods", selector=MANAGED)
 # Not only ours: those that pipelines name, and those of Kafka and Cassandra, are read.
-SECRET = Kind("v1", "Secret", "secrets", owned=True, external=True)
+SECRET = Kind(
+    "v1", "Secret", "secrets", fields="type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token", owned=True,
+    external=True,
+)  # fmt: skip
 CONFIG_MAP = _owned("v1", "ConfigMap", "configmaps")
 SERVICE = _owned("v1", "Service", "services")
 SERVICE_ACCOUNT = _owned("v1", "ServiceAccount", "serviceaccounts")

@@ -49,6 +49,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Processes": {
         "worker": Entry("meterpipe.cli.worker:worker", "Run one worker in this process."),
+        "operator": Entry("meterpipe.cli.operator:operator", "Reconcile the pipelines of a Kubernetes cluster."),
         "reset": Entry("meterpipe.cli.reset:reset", "Bring a worker's state and its offsets back together."),
     },
 }
