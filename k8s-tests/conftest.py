@@ -12,6 +12,7 @@ from pathlib import Path
 import dataplatform
 import pytest
 import release as releases
+import vendor_crds
 from cluster import preflight, programs
 from cluster.store import Store, cache_root
 from dataplatform import Platform
@@ -63,6 +64,14 @@ def kube(harness: Harness) -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="session")
+def vendor_kinds(harness: Harness) -> None:
+    """The real definitions of Strimzi, K8ssandra, cert-manager, KEDA and the Prometheus operator are in the cluster."""
+    folder = vendor_crds.vendor_crds(Store(cache_root()))
+    harness.kube.kubectl("apply", "--server-side", "--force-conflicts", "-f", folder)
+    harness.kube.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", folder)
+
+
+@pytest.fixture(scope="session")
 def platform(harness: Harness) -> Iterator[Platform]:
     """Kafka, Cassandra and S3 that all pipelines of the session share."""
     harness.load(*dataplatform.IMAGES)
@@ -76,11 +85,9 @@ def platform(harness: Harness) -> Iterator[Platform]:
 def release(platform: Platform, harness: Harness) -> Iterator[Release]:
     """The operator, installed by its chart; a session that finds one brings it to the present image."""
     found = Release(harness.kube.inside(releases.NAMESPACE))
-    was_there = "meterpipe" in found.kube.helm("list", "--short")
+    if "meterpipe" in found.kube.helm("list", "--short", "--all"):
+        found.restart()
     found.install()
-    if was_there:
-        found.kube.kubectl("rollout", "restart", releases.DEPLOYMENT)
-        found.wait()
     yield found
     if not os.environ.get("KEEP_SERVICES"):
         found.kube.helm("uninstall", releases.NAME, "--wait")

@@ -25,18 +25,13 @@ class Release:
     def install(self, *values: str) -> None:
         """Install the chart, or upgrade to these values; `key=value` as for `helm --set`."""
         words = [word for value in (*IMAGE, *values) for word in ("--set", value)]
-        self.kube.helm(
-            "upgrade",
-            "--install",
-            NAME,
-            CHART,
-            "--create-namespace",
-            *words,
-            "--wait",
-            "--timeout",
-            "120s",
-            timeout=150,
-        )
+        self.kube.helm("upgrade", "--install", NAME, CHART, "--create-namespace", *words)
+        self.wait()
+
+    def restart(self) -> None:
+        """Exchange the pod, for one of the present image."""
+        self.kube.kubectl("rollout", "restart", DEPLOYMENT)
+        self.wait()
 
     @property
     def pod(self) -> dict[str, Any]:
