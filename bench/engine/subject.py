@@ -17,7 +17,7 @@ from typing import Any
 
 from meterpipe.adapters import aggregator, transaction
 from meterpipe.cli.main import WithoutPandas
-from meterpipe.core import codecs, json_codec, windows
+from meterpipe.core import aggregates, codecs, json_codec, windows
 from meterpipe.core.partition import Partition
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
@@ -68,8 +68,8 @@ def run(config: WorkerConfig) -> dict[str, Any]:
     timed(aggregator.Aggregator, "_process", "messages", spent)
     timed(Partition, "close", "close", spent)
     timed(Partition, "records", "changelog", spent)
-    for name in ("encode_columns", "encode_json"):
-        timed(aggregator, name, "encode", spent)
+    timed(aggregator, "encode_columns", "encode", spent)
+    timed(aggregates, "_texts_of", "encode", spent)
     for name in ("produce", "produce_all", "deliver", "commit", "poll"):
         timed(transaction.Transactions, name, "produce", spent)
 

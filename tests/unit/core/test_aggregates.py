@@ -28,7 +28,9 @@ def aggregates(rows, keys, one_value=False):
 def test_json_and_columns_hold_every_number_exactly(rows, one_value):
     keys = KeyTable([("unused", "E", "P")])
     results = aggregates(rows, keys, one_value)
-    messages, meters = encode_json(results, keys, 60)
+    pieces = list(encode_json(results, keys, 60))
+    messages = [message for piece, _ in pieces for message in piece]
+    meters = [meter for _, piece in pieces for meter in piece]
     told = [msgspec.json.decode(message, type=Result) for message in messages]
     tables = [from_ipc(message)[1] for message in encode_columns(results, keys, 60)]
     columns = pa.concat_tables(tables).to_pylist() if tables else []

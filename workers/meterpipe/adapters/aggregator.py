@@ -86,7 +86,8 @@ class Aggregator(Stateful[OwnedWindows]):
                 for value in encode_columns(rows, state.keys, window):
                     self._out.produce(topic, number, value, None, [CONTENT_ENVELOPE, *context])
             else:
-                self._out.produce_all(topic, number, *encode_json(rows, state.keys, window))
+                for values, meters in encode_json(rows, state.keys, window):
+                    self._out.produce_all(topic, number, values, meters)
             self._counts.append((Metric.WINDOWS, len(rows), {"window": str(window)}))
         balance = msgspec.json.encode(state.mark.balance)
         self._out.produce(self._names.balance, number, balance, str(number), [CONTENT_JSON])

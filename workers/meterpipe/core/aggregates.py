@@ -1,5 +1,6 @@
 """Results of windows as columns, and their two forms on the wire."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -30,6 +31,8 @@ WINDOW_KEY = b"meterpipe.window"
 """Schema metadata of a columnar message: the window's size in seconds, decimal."""
 MAX_ROWS = 8192
 """Rows a columnar message holds at most: about 70 bytes a row, so below MAX_BYTES unless meters have long names."""
+PIECE = 4096
+"""Rows that are made into JSON at once."""
 MAX_BYTES = 900_000
 """Of a columnar message of more than one row; brokers take 1 MB by default."""
 
@@ -91,28 +94,36 @@ class Result(
     last: float
 
 
-def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> tuple[list[bytes], list[bytes]]:
-    """One message a window (see `Result`), and its meter, which is its key. Columns are joined as texts, not rows."""
-    meter, metric, attribute = keys.columns
+def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """One message a window (see `Result`), and its meter, which is its key. Columns are joined as texts, not rows.
+
+    In pieces that stay in the processor's cache while they are made and sent.
+    """
     used, place = in_use(rows.key, keys)
-    names = zip(*(column.take(used).to_pylist() for column in (meter, metric, attribute)), strict=True)
+    meter, metric, attribute = (column.take(used).to_pylist() for column in keys.columns)
     encode = msgspec.json.Encoder().encode
     heads = pa.array(
         [
             b'{"gateway":%b,"metricType":%b,"metricAttribute":%b,"window":%d,"start":'
             % (encode(m), encode(t), encode(a), window)
-            for m, t, a in names
+            for m, t, a in zip(meter, metric, attribute, strict=True)
         ],
         pa.binary(),
     )
+    meters = [name.encode() for name in meter]
+    for at in range(0, len(rows), PIECE):
+        piece, of_piece = rows.take(slice(at, at + PIECE)), place[at : at + PIECE]
+        yield _texts_of(piece, heads.take(of_piece)), list(map(meters.__getitem__, of_piece.to_numpy().tolist()))
+
+
+def _texts_of(rows: Aggregates, heads: pa.Array) -> list[bytes]:
     texts = _Texts()
     average = rows.sum if rows.sum is rows.first else rows.sum / rows.count
     numbers = [("count", rows.count), ("min", rows.min), ("max", rows.max), ("sum", rows.sum), ("avg", average)]
-    parts = [heads.take(place), texts.of(rows.start)]
+    parts = [heads, texts.of(rows.start)]
     for name, column in [*numbers, ("first", rows.first), ("last", rows.last)]:
         parts += [f',"{name}":'.encode(), texts.of(column)]
-    values = pc.binary_join_element_wise(*parts, b"}", b"").to_pylist()  # the last is the separator
-    return values, meter.take(used).cast(pa.binary()).take(place).to_pylist()
+    return pc.binary_join_element_wise(*parts, b"}", b"").to_pylist()  # type: ignore[no-any-return]  # last: separator
 
 
 class _Texts:

@@ -19,8 +19,10 @@ class Columns:
         return len(getattr(self, fields(self)[0].name))
 
     def take(self, where: Where) -> Self:
-        """The selected rows."""
-        return type(self)(*(getattr(self, f.name)[where] for f in fields(self)))
+        """The selected rows. An array that stands for several columns stays one."""
+        columns = [getattr(self, f.name) for f in fields(self)]
+        taken = {id(column): column[where] for column in columns}
+        return type(self)(*(taken[id(column)] for column in columns))
 
     @classmethod
     def concat(cls, parts: Iterable[Self]) -> Self:
