@@ -110,6 +110,15 @@ def run_ours(
     return figures
 
 
+def run_limit(kafka: KafkaConnection, topic: str) -> dict[str, Any]:
+    """What reading the topic costs without doing anything with it."""
+    command = [sys.executable, "-m", "bench.engine.limit", kafka.bootstrap_servers, topic]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    console.log(f"client alone: {figures['readings_per_cpu_second']:,.0f} messages per CPU-second")
+    return figures
+
+
 def measure(kafka: KafkaConnection, workload: Workload, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """All settings, then the peers; a dict a row of the table."""
     columns = workload.columns()
@@ -126,9 +135,11 @@ def measure(kafka: KafkaConnection, workload: Workload, options: argparse.Namesp
             runs.append(run_ours(kafka, topic, setting, expected))
             console.log(f"{setting.name}: {runs[-1]['readings_per_cpu_second']:,.0f} readings per CPU-second")
         yield summary(setting.name, runs) | {"setting": setting, "differences": runs[0].get("differences")}
+    topic = load(kafka, workload, Format.JSON)
+    runs = [run_limit(kafka, topic) for _ in range(options.runs)]
+    yield summary("limit: the client alone, JSON not decoded", runs) | {"differences": None}
     if options.no_peers:
         return
-    topic = load(kafka, workload, Format.JSON)
     warmup = load(kafka, Workload(min(workload.readings, 2_000_000), workload.meters, seed=2), Format.JSON)
     number, ts, value = columns
     meters = pa.array([meter_name(f"m{n:06d}", "ELECTRICITY", "ACTIVE_POWER") for n in range(workload.meters)])
