@@ -72,10 +72,9 @@ def vendor_kinds(harness: Harness) -> None:
 
 
 @pytest.fixture(scope="session")
-def platform(harness: Harness) -> Iterator[Platform]:
+def platform(harness: Harness, vendor_kinds: None) -> Iterator[Platform]:
     """Kafka, Cassandra and S3 that all pipelines of the session share."""
     harness.load(*dataplatform.IMAGES)
-    harness.kube.kubectl("apply", "--server-side", "-f", Path(__file__).parent / "data_platform" / "crds.yaml")
     yield dataplatform.set_up(harness.kube)
     if not harness.ours and not os.environ.get("KEEP_SERVICES"):
         harness.kube.kubectl("delete", "namespace", dataplatform.NAMESPACE, "--wait=false")

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -123,13 +124,15 @@ def settled(deployment: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def namespace(kube: Kube, name: str) -> Iterator[Kube]:
-    """Make a namespace of this name with the Secret that the pipelines' lake needs; it is deleted afterwards."""
-    listing = ("get", "namespaces", "-o", "name", f"--field-selector=metadata.name={name}")
-    eventually(lambda: kube.kubectl(*listing), lambda found: not found)  # that of a session before may be going
-    kube.kubectl("create", "namespace", name)
-    inside = kube.inside(name)
+    """Make a namespace with the Secret that the pipelines' lake needs; it is deleted afterwards.
+
+    Its name begins with ``name`` and is never used again: the data of its pipelines stays on the platform.
+    """
+    unique = f"{name}-{uuid.uuid4().hex[:6]}"
+    kube.kubectl("create", "namespace", unique)
+    inside = kube.inside(unique)
     inside.apply(json.dumps(secret("s3", dataplatform.S3_KEYS)))
     try:
         yield inside
     finally:
-        kube.kubectl("delete", "namespace", name, "--wait=false")
+        kube.kubectl("delete", "namespace", unique, "--wait=false")

@@ -210,7 +210,7 @@ class TestServer:
         older = shutil.copytree(CHART, tmp_path / "meterpipe")
         _age(older)
         values = (*NO_IMAGE, f"watch.namespaces={{{kube.namespace}}}", "rbac.aggregate=false")
-        command = ("upgrade", "--install", "--take-ownership", "mp")
+        command: tuple[str | Path, ...] = ("upgrade", "--install", "--take-ownership", "mp")
         kube.helm(*command, older, *setting(*values))
         try:
             kube.apply("{apiVersion: meterpipe.io/v1alpha1, kind: MeterPipeline, metadata: {name: stays}}")
@@ -228,7 +228,7 @@ class TestServer:
 
     def test_a_certificate_near_its_end_is_made_anew_by_an_upgrade(self, kube: Kube) -> None:
         values = (*NO_IMAGE, "crds.install=false", f"watch.namespaces={{{kube.namespace}}}", "rbac.aggregate=false")
-        command = ("upgrade", "--install", "mp", CHART, *setting(*values))
+        command: tuple[str | Path, ...] = ("upgrade", "--install", "mp", CHART, *setting(*values))
         kube.helm(*command)
         try:
             before = kube.get("secret", "mp-meterpipe-webhook")["data"]

@@ -135,6 +135,19 @@ class TestArchive:
         assert manifest["RepoTags"] == ["localhost/site:1"]
         assert {manifest["Config"], *manifest["Layers"], "manifest.json"} == set(names)
 
+    def test_layers_that_are_there_already_are_left_out(self, tmp_path: Path) -> None:
+        file = self.write(tmp_path, "a.tar")
+        with tarfile.open(file) as tar:
+            (layer,) = {name.partition("/")[0] for name in tar.getnames() if name.endswith("/layer.tar")}
+        assert archive.own_layout(file)
+        blobs = {}
+        for present in ((), (layer,)):
+            archive.write_missing(file, present, tmp_path / "slim.tar")
+            with tarfile.open(tmp_path / "slim.tar") as tar:
+                blobs[present] = set(tar.getnames())
+        assert blobs[()] - blobs[(layer,)] == {f"blobs/sha256/{layer}"}
+        assert {"oci-layout", "index.json"} < blobs[(layer,)]
+
     def test_a_file_that_is_no_archive_is_refused_by_name(self, tmp_path: Path) -> None:
         (tmp_path / "x.tar").write_text("hello")
         with pytest.raises(ClusterError, match=re.escape(f"{tmp_path}/x.tar is no docker-archive")):

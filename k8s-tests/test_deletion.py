@@ -43,12 +43,13 @@ def test_deleting_a_pipeline_removes_all_that_is_its_own_and_keeps_the_data(town
     pipeline.ready()
     pipeline.load.send()
     pipeline.load.check()
-    before = topics(platform, "town-gone-")
+    prefix = f"{town.namespace}-gone"
+    before = topics(platform, f"{prefix}-")
     pipeline.delete()
     eventually(lambda: owned(town, "gone"), lambda left: left == [], 90)
     users = platform.kube.kubectl("get", "kafkausers.kafka.strimzi.io", "-o", "name").split()
-    assert not [user for user in users if "town-gone" in user]
-    assert topics(platform, "town-gone-") == before != set()
+    assert not [user for user in users if prefix in user]
+    assert topics(platform, f"{prefix}-") == before != set()
     pipeline.load.check()  # Cassandra and the lake hold what they held
 
 
@@ -58,7 +59,7 @@ def test_deleting_a_pipeline_with_its_data_removes_topics_keyspace_and_lake(town
     pipeline.ready()
     pipeline.delete()
     eventually(lambda: owned(town, "all"), lambda left: left == [], 90)
-    eventually(lambda: topics(platform, "town-all-"), lambda left: left == set(), 60)
+    eventually(lambda: topics(platform, f"{town.namespace}-all-"), lambda left: left == set(), 60)
 
 
 def test_a_pipeline_deleted_while_the_operator_is_away_does_not_hang(
@@ -94,14 +95,15 @@ def test_two_pipelines_of_one_name_in_two_namespaces_do_not_meet(
 
 def test_the_younger_of_two_pipelines_that_claim_one_output_is_told_so(town: Kube, platform: Platform) -> None:
     spec = services(strimzi=False)
-    spec["cassandra"]["keyspace"] = "claimed_twice"
+    keyspace = f"claimed_{town.namespace[-6:]}"
+    spec["cassandra"]["keyspace"] = keyspace
     first = Pipeline(town, platform, "first", spec)
     first.apply()
     first.ready()
     second = Pipeline(town, platform, "second", spec)
     second.apply()
     conflict = eventually(lambda: second.condition("NameConflict"), lambda found: found.get("status") == "True")
-    assert "town/first" in conflict["message"], json.dumps(conflict)
-    assert "claimed_twice" in conflict["message"]
+    assert f"{town.namespace}/first" in conflict["message"], json.dumps(conflict)
+    assert keyspace in conflict["message"]
     assert first.condition("Ready")["status"] == "True"
     assert first.condition("NameConflict").get("status") != "True"

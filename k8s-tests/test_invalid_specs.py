@@ -95,7 +95,7 @@ def test_what_can_never_change_cannot_be_changed(harness: Harness, release: Rele
 def valid(harness: Harness, platform: Platform, release: Release) -> Iterator[Pipeline]:
     """A pipeline that runs. The operator has no webhook, and rights in the pipeline's namespace only."""
     with namespace(harness.kube, "wrong") as inside:
-        confined = f"watch.namespaces={{wrong}},dependencies.namespaces={{{dataplatform.NAMESPACE}}}"
+        confined = f"watch.namespaces={{{inside.namespace}}},dependencies.namespaces={{{dataplatform.NAMESPACE}}}"
         release.install("webhook.enabled=false", confined)
         pipeline = Pipeline(inside, platform, "wrong", merged(services(strimzi=False), {"cassandra": {"replicas": 0}}))
         pipeline.apply()

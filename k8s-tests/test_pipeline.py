@@ -121,7 +121,9 @@ def test_a_new_kafka_password_rolls_the_pods_that_use_it_and_no_others(
     suburb.ready()
     city.load.start(rate=RATE)
     before, others = city.all_pods(), suburb.all_pods()
-    platform.kube.kubectl("delete", "secret", "city-city")  # Strimzi makes another with a new password
+    platform.kube.kubectl(
+        "delete", "secret", f"{city.kube.namespace}-city"
+    )  # Strimzi makes another with a new password
     for worker in WORKERS:
         eventually(lambda worker=worker: city.pods(worker) & before[worker], lambda old: not old, 120)  # type: ignore[misc]
     city.ready()

@@ -44,7 +44,11 @@ MODULES = {
 
 def vendor_crds(store: Store) -> Path:
     """Return a folder with one file a kind, made when it has not been made before."""
-    inputs = [HERE, *STRIMZI.values(), *(f"{module}/{name}" for module, names in MODULES.items() for name in names)]
+    inputs: list[str | Path] = [
+        HERE,
+        *STRIMZI.values(),
+        *(f"{module}/{name}" for module, names in MODULES.items() for name in names),
+    ]
     return store.get("vendor-crds", inputs, _make)
 
 

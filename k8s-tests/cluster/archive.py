@@ -6,9 +6,11 @@ The same input gives the same bytes: owners are root, times are zero, names are 
 import hashlib
 import io
 import json
+import os
+import re
 import shutil
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -17,6 +19,10 @@ from cluster.errors import ClusterError
 from cluster.store import files_below
 
 EPOCH = "1970-01-01T00:00:00Z"
+OCI = "application/vnd.oci.image"
+MANIFEST = f"{OCI}.manifest.v1+json"
+IMAGE_NAME = "io.containerd.image.name"
+COPIED_AT_ONCE = 4 * 1024 * 1024  # bytes
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -62,12 +68,45 @@ def write(image: Image, reference: str, out: Path) -> None:
     config_name = f"{hashlib.sha256(config).hexdigest()}.json"
     names = [f"{digest}/layer.tar" for digest in digests]
     manifest = [{"Config": config_name, "RepoTags": [reference], "Layers": names}]
-    with tarfile.open(out, "w") as tar:
+    with tarfile.TarFile(out, "w", copybufsize=COPIED_AT_ONCE) as tar:
         for name, layer in dict(zip(names, image.layers, strict=True)).items():
             with layer.open("rb") as file:
                 _add(tar, name, file, layer.stat().st_size)
         for name, data in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
             _add(tar, name, io.BytesIO(data), len(data))
+
+
+def write_missing(archive: Path, present: Collection[str], out: Path) -> None:
+    """Write a docker-archive's images as an OCI archive, without the layers (sha256) that the reader has already.
+
+    A gigabyte that has not changed need not go through containerd again: what it has, it finds by the digest.
+    """
+    with tarfile.open(archive) as source, tarfile.TarFile(out, "w", copybufsize=COPIED_AT_ONCE) as tar:
+        known, manifests = set(present), []
+        for image in json.load(_member(source, "manifest.json")):
+            config = _member(source, image["Config"]).read()
+            layers = []
+            for name in image["Layers"]:
+                digest, size = name.partition("/")[0], source.getmember(name).size
+                layers.append(_descriptor(f"{OCI}.layer.v1.tar", digest, size))
+                if digest not in known:
+                    known.add(digest)
+                    _add(tar, f"blobs/sha256/{digest}", _member(source, name), size)
+            described = _put(tar, f"{OCI}.config.v1+json", config)
+            manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": layers}
+            placed = _put(tar, MANIFEST, json.dumps(manifest, sort_keys=True).encode())
+            manifests += [placed | {"annotations": {IMAGE_NAME: name}} for name in image["RepoTags"] or ()]
+        index = {"schemaVersion": 2, "manifests": manifests}
+        for name, content in (("oci-layout", {"imageLayoutVersion": "1.0.0"}), ("index.json", index)):
+            data = json.dumps(content).encode()
+            _add(tar, name, io.BytesIO(data), len(data))
+
+
+def own_layout(archive: Path) -> bool:
+    """Tell whether the layers of a docker-archive are named by their digests, as `write` does."""
+    with tarfile.open(archive) as tar:
+        names = [name for image in json.load(_member(tar, "manifest.json")) for name in image["Layers"]]
+        return all(re.fullmatch(r"[0-9a-f]{64}/layer\.tar", name) for name in names)
 
 
 def references(archive: Path) -> list[str]:
@@ -178,6 +217,16 @@ def _add(tar: tarfile.TarFile, name: str, data: IO[bytes], size: int) -> None:
     tar.addfile(info, data)
 
 
+def _put(tar: tarfile.TarFile, kind: str, data: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(data).hexdigest()
+    _add(tar, f"blobs/sha256/{digest}", io.BytesIO(data), len(data))
+    return _descriptor(kind, digest, len(data))
+
+
+def _descriptor(kind: str, digest: str, size: int) -> dict[str, Any]:
+    return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
+
+
 def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     member = tar.extractfile(name)
     if member is None:
@@ -185,6 +234,12 @@ def _member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     return member
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(layer: Path) -> str:
+    """Return a layer's digest; written beside it once, as layers never change."""
+    note = layer.with_suffix(".sha256")
+    if not note.exists():
+        with layer.open("rb") as file:
+            draft = note.with_suffix(f".{os.getpid()}")
+            draft.write_text(hashlib.file_digest(file, "sha256").hexdigest())
+            draft.rename(note)
+    return note.read_text()

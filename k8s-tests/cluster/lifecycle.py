@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cluster import configs, node, pki, preflight
-from cluster.archive import references
+from cluster.archive import own_layout, references, write_missing
 from cluster.errors import ClusterError
 from cluster.layout import Cluster, free_network
 from cluster.programs import HERE, KUBERNETES_LINKS
@@ -132,13 +133,24 @@ def load_image(cluster: Cluster, init: Process, archive: Path) -> bool:
     known = loaded_files(cluster)
     if names and all(known.get(name) == identity for name in names):
         return False
-    run(
-        *inside(init, *CTR, "--namespace", "k8s.io", "images", "import", "--no-unpack", "-"),
-        stdin=archive,
-        hint=f"read {cluster.logs}/containerd.log",
-    )
+    with tempfile.NamedTemporaryFile(dir=cluster.state, suffix=".tar") as slim:
+        source = archive
+        if own_layout(archive):
+            source = Path(slim.name)
+            write_missing(archive, _layers_there(init), source)
+        run(
+            *inside(init, *CTR, "--namespace", "k8s.io", "images", "import", "--no-unpack", "-"),
+            stdin=source,
+            hint=f"read {cluster.logs}/containerd.log",
+        )
     (cluster.state / LOADED).write_text(json.dumps(known | dict.fromkeys(names, identity)))
     return True
+
+
+def _layers_there(init: Process) -> set[str]:
+    """List what containerd has stored, by digest."""
+    listing = run(*inside(init, *CTR, "--namespace", "k8s.io", "content", "ls", "-q"))
+    return {line.removeprefix("sha256:") for line in listing.split()}
 
 
 def loaded_files(cluster: Cluster) -> dict[str, str]:
