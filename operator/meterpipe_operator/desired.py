@@ -1,6 +1,6 @@
 """Everything that shall be there for one pipeline. Pure: the same pipeline, owner and facts give the same objects."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from meterpipe_operator.manifests.secret import secret_copy
 from meterpipe_operator.manifests.service import service
 from meterpipe_operator.manifests.strimzi import kafka_topics, kafka_user
 from meterpipe_operator.mounts import Mounted
-from meterpipe_operator.scaling import Replicas, autoscaled, most, replicas
+from meterpipe_operator.scaling import autoscaled, most, replicas
 from meterpipe_operator.workers import REPLAY, SCHEMA, TASKS, TOPICS, WORKERS, Kind, Task
 
 Object = dict[str, Any]
@@ -82,6 +82,7 @@ class _Builder:
             if kind.name == "sink" and self.runs(kind):
                 before = (*before, *schema)
             self.worker(kind, before, replay)
+        self.keda_login()
         return Desired(tuple(self.objects), frozenset(self.kept), self.after, self.claims)
 
     def add(self, *objects: Object | None) -> None:
@@ -225,7 +226,7 @@ class _Builder:
         if number.claimed is not None:
             self.claims[target] = number.claimed
         if not stopped:
-            self.autoscaler(kind, number)
+            self.autoscaler(kind)
 
     def reached(self, kind: Kind) -> tuple[WorkerConfig, Mounted] | Missing:
         """The worker's configuration and secrets, or what it lacks."""
@@ -245,27 +246,30 @@ class _Builder:
         config = worker_config(self.pipeline, kind.slice, kafka, store, files)
         return config, {role: secret for role, secret in secrets.items() if secret is not None}
 
-    def autoscaler(self, kind: Kind, number: Replicas) -> None:
-        """The object that lets somebody else decide, once the number is no longer ours."""
+    def autoscaler(self, kind: Kind) -> None:
+        """The object that lets somebody else decide on the number of pods."""
         scaled = kind.scaled(self.pipeline.spec)
         if autoscaled(scaled, ScalingMode.HPA):
             self.add(pod_autoscaler(self.owner, kind.name, scaled.autoscaling))
         if autoscaled(scaled, ScalingMode.KEDA) and kinds.SCALED_OBJECT in self.facts.kinds:
             assert isinstance(self.facts.kafka, KafkaFacts)
-            self.add(*self.keda(kind, self.facts.kafka))
+            self.add(self.keda(kind, self.facts.kafka))
 
-    def keda(self, kind: Kind, kafka: KafkaFacts) -> Iterator[Object | None]:
-        """ScaledObject and what it needs to reach Kafka."""
+    def keda(self, kind: Kind, kafka: KafkaFacts) -> Object:
+        """The ScaledObject of a worker."""
         names, spec = names_of(self.pipeline), self.pipeline.spec
-        sources = (
-            [names.aggregates(size) for size in spec.aggregator.windows] if kind.name == "sink" else [names.readings]
-        )
-        yield scaled_object(
-            self.owner, kind.name, kind.scaled(spec).autoscaling, kafka, names.group(kind.name), sources
-        )
-        if "sasl.username" in kafka.properties:
-            yield user_map(self.owner, kafka)
-        yield trigger_authentication(self.owner, kafka, name(self.owner.name, "kafka"))
+        results = [names.aggregates(size) for size in spec.aggregator.windows]
+        topics = results if kind.name == "sink" else [names.readings]
+        scaling = kind.scaled(spec).autoscaling
+        return scaled_object(self.owner, kind.name, scaling, kafka, names.group(kind.name), topics)
+
+    def keda_login(self) -> None:
+        """Who KEDA is to Kafka, for all workers it scales."""
+        kafka = self.facts.kafka
+        if not isinstance(kafka, KafkaFacts) or not any(one["kind"] == "ScaledObject" for one in self.objects):
+            return
+        self.add(user_map(self.owner, kafka) if "sasl.username" in kafka.properties else None)
+        self.add(trigger_authentication(self.owner, kafka, name(self.owner.name, "kafka")))
 
     def _replayed(self, kind: Kind, replaying: bool) -> str | None:
         """A pipeline that is new has nothing to replay: its nonce counts as carried out."""

@@ -8,7 +8,7 @@ from meterpipe.spec.kubernetes import Amounts, Pods, Resources
 from meterpipe_operator.facts import Settings
 from meterpipe_operator.mounts import CONFIG_FILE, ROOT, VOLUME
 
-USER = 10001
+USER = 1000
 """The image's user; also the group that may read the mounted secrets."""
 TEMPORARY = "1Gi"
 
@@ -31,7 +31,7 @@ def container(
         "name": name,
         "image": pods.image or settings.image,
         "imagePullPolicy": pods.pull_policy or settings.pull_policy,
-        "command": ["meterpipe", *command, "--config", str(ROOT / CONFIG_FILE)],
+        "args": [*command, "--config", str(ROOT / CONFIG_FILE)],
         "env": [{"name": "HOME", "value": "/tmp"}, {"name": "PYTHONUNBUFFERED", "value": "1"}],
         "resources": resources(wanted),
         "securityContext": {

@@ -1,0 +1,1 @@
+"""What the operator decides: pure, so no cluster is needed."""

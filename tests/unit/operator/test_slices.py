@@ -1,0 +1,132 @@
+"""Which pods roll on which change. A field of the specification that is not in the table fails the test."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from meterpipe.spec.connections import WorkerConfig
+from meterpipe.spec.load import load_model
+from meterpipe.spec.names import names_of
+from meterpipe_operator import kinds
+from meterpipe_operator.workers import WORKERS, sliced
+
+from tests.unit.operator.world import by_ref, deployment, facts, pipeline, ref, wanted
+
+ALL = {"aggregator", "sink", "archiver"}
+READERS = {"aggregator", "archiver"}
+CHANGES: list[tuple[dict[str, Any], set[str]]] = [
+    ({"aggregator": {"grace": 600}}, {"aggregator"}),
+    ({"aggregator": {"duplicates": "count"}}, {"aggregator"}),
+    ({"aggregator": {"output": "json"}}, {"aggregator"}),
+    ({"aggregator": {"commitIntervalMs": 500}}, {"aggregator"}),
+    ({"aggregator": {"windows": [60, 3600]}}, {"aggregator", "sink"}),
+    ({"aggregator": {"replicas": 5}}, set()),
+    ({"aggregator": {"autoscaling": {"mode": "hpa", "max": 9}}}, set()),
+    ({"aggregator": {"resources": {"requests": {"cpu": "1"}}}}, {"aggregator"}),
+    ({"cassandra": {"replicas": 3}}, set()),
+    ({"cassandra": {"ttl": {"60": 86400}}}, set()),
+    ({"cassandra": {"replicationFactor": 3}}, set()),
+    ({"cassandra": {"keyspace": "mine"}}, {"sink"}),
+    ({"cassandra": {"resources": {"limits": {"memory": "4Gi"}}}}, {"sink"}),
+    ({"lake": {"replicas": 0}}, set()),
+    ({"lake": {"bucket": "other"}}, {"archiver"}),
+    ({"lake": {"prefix": "there"}}, {"archiver"}),
+    ({"lake": {"region": "eu-west-3"}}, {"archiver"}),
+    ({"lake": {"endpoint": "http://s4:7070"}}, {"archiver"}),
+    ({"lake": {"flush": {"rows": 5000}}}, {"archiver"}),
+    ({"kafka": {"topics": {"readings": {"retention": 3600}}}}, set()),
+    ({"kafka": {"topics": {"readings": {"partitions": 8}}}}, set()),
+    ({"kafka": {"topics": {"readings": {"name": "shared"}}}}, READERS),
+    ({"readings": {"timezone": "Europe/Paris"}}, READERS),
+    ({"readings": {"maxAhead": 10}}, READERS),
+    ({"readings": {"fields": {"meter": "id"}}}, READERS),
+    ({"monitoring": {"logLevel": "DEBUG"}}, ALL),
+    ({"monitoring": {"traces": "http://otel:4318"}}, ALL),
+    ({"monitoring": {"port": 9000}}, ALL),
+    ({"pods": {"nodeSelector": {"disk": "ssd"}}}, ALL),
+    ({"pods": {"image": "other:2"}}, ALL),
+    ({"pods": {"serviceAccountAnnotations": {"role": "reader"}}}, set()),
+    ({"network": {"extraPorts": [9999]}}, set()),
+    ({"deletionPolicy": "Delete"}, set()),
+    ({"paused": True}, set()),
+    ({"replay": {"nonce": "again"}}, set()),
+]
+
+
+def template(spec: dict[str, Any], worker: str) -> Any:
+    return deployment(wanted(spec), worker)["spec"]["template"]
+
+
+@pytest.mark.parametrize(("change", "rolled"), CHANGES, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_pods_roll_when_what_they_read_changes_and_never_else(change, rolled):
+    assert {worker for worker in WORKERS if template(change, worker) != template({}, worker)} == rolled
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_labels_and_annotations_of_the_pipeline_roll_no_pod(worker):
+    labelled = pipeline()
+    metadata = labelled.metadata.model_copy(update={"labels": {"team": "a"}, "annotations": {"note": "b"}})
+    kind = WORKERS[worker]
+    assert sliced(labelled.model_copy(update={"metadata": metadata}), kind.slice) == sliced(labelled, kind.slice)
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+def test_a_worker_finds_in_its_file_what_it_reads_and_the_same_names(worker):
+    spec = {
+        "aggregator": {"windows": [30, 60], "grace": 7},
+        "kafka": {"topics": {"readings": {"name": "shared"}}},
+        "cassandra": {"keyspace": "mine"},
+        "lake": {"prefix": "there", "bucket": "bucket"},
+    }
+    text = by_ref(wanted(spec))[ref(kinds.CONFIG_MAP, f"city-{worker}")]["data"]["worker.json"]
+    config = load_model(text, WorkerConfig)
+    whole = pipeline(spec)
+    mine, all_names = names_of(config.pipeline), names_of(whole)
+    assert mine.prefix == all_names.prefix
+    assert config.pipeline.spec.monitoring == whole.spec.monitoring
+    assert config.kafka.bootstrap_servers == "k1:9094,k2:9094"
+    if worker in READERS:
+        assert mine.readings == "shared"
+        assert config.pipeline.spec.readings == whole.spec.readings
+    if worker == "aggregator":
+        assert config.pipeline.spec.aggregator.grace == 7
+    if worker == "sink":
+        assert mine.keyspace == "mine"
+        assert config.pipeline.spec.aggregator.windows == (30, 60)
+        assert config.cassandra is not None
+        assert config.cassandra.username == "worker"
+    if worker == "archiver":
+        assert mine.lake_prefix == "there"
+        assert config.pipeline.spec.lake.bucket == "bucket"
+        assert config.lake is not None
+
+
+def test_a_worker_is_told_nothing_of_stores_it_does_not_use():
+    text = by_ref(wanted())[ref(kinds.CONFIG_MAP, "city-aggregator")]["data"]["worker.json"]
+    assert "cassandra" not in text
+    assert "s3" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "rolled"),
+    [
+        ({"kafka": "d-new"}, ALL),
+        ({"cassandra": "d-new"}, {"sink"}),
+        ({"lake": "d-new"}, {"archiver"}),
+    ],
+)
+def test_another_secret_rolls_the_pods_that_mount_it(change, rolled):
+    before = facts()
+    assert before.kafka.secret is not None
+    assert before.cassandra.login is not None
+    assert before.lake.secret is not None
+    after = {}
+    if "kafka" in change:
+        after["kafka"] = replace(before.kafka, secret=replace(before.kafka.secret, digest="d-new"))
+    if "cassandra" in change:
+        login = replace(before.cassandra.login, secret=replace(before.cassandra.login.secret, digest="d-new"))
+        after["cassandra"] = replace(before.cassandra, login=login)
+    if "lake" in change:
+        after["lake"] = replace(before.lake, secret=replace(before.lake.secret, digest="d-new"))
+    one, other = wanted(), wanted(None, **after)
+    assert {w for w in WORKERS if deployment(one, w)["spec"] != deployment(other, w)["spec"]} == rolled
