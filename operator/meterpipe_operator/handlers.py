@@ -5,6 +5,7 @@ handlers of changes would store their progress in it; of these nothing is ever w
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -26,6 +27,7 @@ async def watch(
     endpoint: webhook.Endpoint | None = None,
 ) -> None:
     """Watch these kinds in these namespaces (none: in all) until `stop`; serve the webhook if there is an endpoint."""
+    logging.getLogger("kopf.objects").addFilter(terse)
     registry, settings = kopf.OperatorRegistry(), configured(kinds)
     kopf.on.login(registry=registry)(kopf.login_via_client)
     for kind in kinds:
@@ -62,3 +64,10 @@ def _register(registry: kopf.OperatorRegistry, kind: Kind, notice: Notice) -> No
     def seen(event: Any, **_: Any) -> None:
         """What a stream says of one object."""
         notice({"apiVersion": kind.api_version, "kind": kind.name, **event["object"]}, event["type"] == "DELETED")
+
+
+def terse(record: logging.LogRecord) -> bool:
+    """Without kopf's baggage; and not that a webhook "failed": it refused, which is no failure and told elsewhere."""
+    for name in ("settings", "k8s_skip", "k8s_ref"):
+        vars(record).pop(name, None)
+    return not record.getMessage().startswith("Webhook ")

@@ -107,7 +107,11 @@ class Operator:
     async def _listen(self) -> Any:
         if not self.options.port:
             return None
-        return await listen(self.options.port, self.pulse, lambda: self.controller.primed, self.measures)
+        return await listen(self.options.port, self.pulse, self._ready, self.measures)
+
+    def _ready(self) -> bool:
+        webhook = self.options.webhook
+        return self.controller.primed and (webhook is None or webhook.serving.is_set())
 
     def _signals(self) -> None:
         """After kopf has begun: it would stop one of several streams, each for itself."""

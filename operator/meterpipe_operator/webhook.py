@@ -4,9 +4,12 @@ The chart owns the webhook's configuration (`failurePolicy: Ignore`) and its cer
 renewed certificate files. What slips through while it is away is caught by `last_valid`.
 """
 
-from collections.abc import Iterable
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import kopf
 from meterpipe.spec.load import pipeline_of
@@ -15,16 +18,20 @@ from meterpipe.spec.problems import Problem, SpecError
 
 from meterpipe_operator.kinds import METER_PIPELINE, Manifest
 
+log = logging.getLogger("meterpipe.operator")
+
 UNPROCESSABLE = 422
 CHECK_FILES = 10.0  # seconds between looks at the certificate files
 
 
-class Endpoint(NamedTuple):
-    """Where the webhook listens, and the files of its certificate."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the webhook listens, and the files of its certificate. `serving` is set when it does."""
 
     port: int
     certificate: Path
     key: Path
+    serving: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def problems_of(new: Manifest, old: Manifest | None = None) -> tuple[Problem, ...]:
@@ -69,7 +76,13 @@ def register(registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, e
         pkeyfile=endpoint.key,
         file_check_interval=CHECK_FILES,
     )
-    settings.admission.server = server
+
+    async def serve(answer: Any) -> AsyncIterator[Any]:
+        async for client_config in server(answer):
+            endpoint.serving.set()
+            yield client_config
+
+    settings.admission.server = serve
     where = (METER_PIPELINE.group, METER_PIPELINE.version, METER_PIPELINE.plural)
 
     @kopf.on.validate(*where, id="validate", registry=registry)
@@ -78,4 +91,5 @@ def register(registry: kopf.OperatorRegistry, settings: kopf.OperatorSettings, e
         new, old = review["new"], review["old"]
         problems = problems_of(dict(new), dict(old) if old else None) if new else ()
         if problems:
+            log.info("refused %s/%s: %s", review["namespace"], review["name"], "; ".join(map(str, problems)))
             raise kopf.AdmissionError("\n".join(map(str, problems)), code=UNPROCESSABLE)
