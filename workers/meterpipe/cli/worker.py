@@ -27,8 +27,10 @@ log = logging.getLogger("meterpipe.worker")
 
 KINDS = {
     "aggregator": "meterpipe.adapters.aggregator:Aggregator",
+    "validation": "meterpipe.adapters.validation:Validation",
     "sink": "meterpipe.adapters.sink:Sink",
     "archiver": "meterpipe.adapters.archiver:Archiver",
+    "ingest": "meterpipe.adapters.ingest.worker:Ingest",
 }
 
 STDERR = 2
