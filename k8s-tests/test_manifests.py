@@ -116,4 +116,4 @@ def test_the_development_stack_is_taken_and_its_lake_works(harness: Harness, kin
         kube.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/client", "--timeout=60s")
         assert kube.kubectl("logs", "client") == "kept\n"
     finally:
-        kube.kubectl("delete", "namespace", DEV, "--wait=false")
+        kube.kubectl("delete", "namespace", DEV)
