@@ -28,6 +28,11 @@ class Progress:
         self._consumer = _reader(self._kafka, self._names.group("progress"))
         self._members: dict[str, Consumer] = {}
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of workers that read readings or results, in the order these pass them."""
+        return (*(("validation",) if self._names.validated else ()), "aggregator", "sink", "archiver")
+
     def close(self) -> None:
         """Leave the brokers."""
         for consumer in (self._consumer, *self._members.values()):

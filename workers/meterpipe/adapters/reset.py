@@ -1,6 +1,7 @@
-"""Ways out when the aggregator's changelog and the offsets of its group tell different stories."""
+"""Ways out when the changelog of a worker with state and the offsets of its group tell different stories."""
 
 import time
+from collections.abc import Callable, Iterable
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -15,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 from meterpipe.adapters.changelog import read_changelog
 from meterpipe.adapters.kafka import new_admin, topic_info
 from meterpipe.adapters.topics import ensure_topics
-from meterpipe.core.changelog import decode
+from meterpipe.core.changelog import next_offset
+from meterpipe.core.validation.state import next_offset as validated_up_to
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
 
@@ -23,25 +25,29 @@ TIMEOUT = 30.0
 
 
 class GroupInUseError(Exception):
-    """Aggregators run; what they hold would contradict what is reset."""
+    """Workers of the kind run; what they hold would contradict what is reset."""
 
 
 class Reset:
-    """Moves the offsets of one pipeline's aggregators, or their state. They must be stopped."""
+    """Moves the offsets of one pipeline's aggregators or validations, or their state. They must be stopped."""
 
-    def __init__(self, config: WorkerConfig) -> None:
-        self._config, self._names = config, names_of(config.pipeline)
-        self._group = self._names.group("aggregator")
+    def __init__(self, config: WorkerConfig, worker: str = "aggregator") -> None:
+        self._config, names = config, names_of(config.pipeline)
+        self._group = names.group(worker)
+        self._source, self._changelog, self._balance = names.counted, names.changelog, names.balance
+        self._position: Callable[[Iterable[tuple[str, bytes | None]]], int | None] = next_offset
+        if worker == "validation":
+            self._source, self._position = names.readings, validated_up_to
+            self._changelog, self._balance = names.validation_changelog, names.validation_balance
         self._admin: AdminClient = new_admin(config.kafka)
 
     def positions(self) -> dict[int, int]:
         """By partition, the offset at which the changelog says to go on; without state: not there."""
         found = {}
-        for number in range(topic_info(self._config.kafka, self._names.counted, TIMEOUT).partitions):
-            records = read_changelog(self._config.kafka, self._names.changelog, number, OFFSET_BEGINNING)
-            if state := decode(records):
-                snapshot, deltas = state
-                found[number] = (deltas[-1] if deltas else snapshot).mark.next_offset
+        for number in range(topic_info(self._config.kafka, self._source, TIMEOUT).partitions):
+            records = read_changelog(self._config.kafka, self._changelog, number, OFFSET_BEGINNING)
+            if (at := self._position(records)) is not None:
+                found[number] = at
         return found
 
     def to_changelog(self) -> dict[int, int]:
@@ -50,7 +56,7 @@ class Reset:
         positions = self.positions()
         self._forget_group()
         if positions:
-            places = [TopicPartition(self._names.counted, number, at) for number, at in positions.items()]
+            places = [TopicPartition(self._source, number, at) for number, at in positions.items()]
             wanted = [ConsumerGroupTopicPartitions(self._group, places)]
             self._admin.alter_consumer_group_offsets(wanted, request_timeout=TIMEOUT)[self._group].result()
         return positions
@@ -59,7 +65,7 @@ class Reset:
         """Forget offsets, state and balance, to count all that the readings topic still holds anew; topics emptied."""
         self._refuse_in_use()
         self._forget_group()
-        emptied = [self._names.changelog, self._names.balance]
+        emptied = [self._changelog, self._balance]
         for future in self._admin.delete_topics(emptied, operation_timeout=TIMEOUT).values():
             _unless(KafkaError.UNKNOWN_TOPIC_OR_PART, future)
         deadline = time.monotonic() + TIMEOUT

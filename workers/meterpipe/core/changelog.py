@@ -9,13 +9,14 @@ and taking in the deltas again; their results have been put out by the transacti
 import struct
 from collections.abc import Iterable
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
 from meterpipe.core.aggregates import Aggregates
 from meterpipe.core.balance import Balance
+from meterpipe.core.columns import Columns
 from meterpipe.core.readings import NO_SAMPLES, Key, Samples
 
 CHUNK_BYTES = 800_000
@@ -65,7 +66,7 @@ class CorruptChangelogError(Exception):
     """The changelog of a partition does not hold one whole state. It has no way on but a rebuild from the readings."""
 
 
-def pack(columns: Samples | Aggregates) -> list[Column]:
+def pack(columns: Columns) -> list[Column]:
     """The columns' bytes, in the order of the fields."""
     values = [getattr(columns, name) for name in columns.__dataclass_fields__]
     return [(column.dtype.str, np.ascontiguousarray(column).tobytes()) for column in values]
@@ -73,22 +74,23 @@ def pack(columns: Samples | Aggregates) -> list[Column]:
 
 def unpack_samples(columns: list[Column]) -> Samples:
     """What `pack` made of samples."""
-    return Samples(*_arrays(columns))
+    return Samples(*arrays(columns))
 
 
 def unpack_aggregates(columns: list[Column]) -> Aggregates:
     """What `pack` made of aggregates."""
-    return Aggregates(*_arrays(columns))
+    return Aggregates(*arrays(columns))
 
 
-def _arrays(columns: list[Column]) -> list[Any]:
+def arrays(columns: list[Column]) -> list[Any]:
+    """The columns' values, read-only."""
     return [np.frombuffer(data, np.dtype(kind)) for kind, data in columns]
 
 
 def encode_deltas(epoch: int, first: int, mark: Mark, keys: list[Key], samples: Samples) -> list[Record]:
     """Records of one commit, numbered from `first`; at least one, as the mark moves even when no sample came."""
     pieces = [samples.take(slice(cut, cut + DELTA_ROWS)) for cut in range(0, max(1, len(samples)), DELTA_ROWS)]
-    parts = zip_longest(_chunks(keys), pieces, fillvalue=None)
+    parts = zip_longest(key_chunks(keys), pieces, fillvalue=None)
     encode = msgspec.msgpack.Encoder().encode
     return [
         (f"delta/{first + n}", encode(Delta(epoch, mark, some or [], pack(NO_SAMPLES if piece is None else piece))))
@@ -96,7 +98,7 @@ def encode_deltas(epoch: int, first: int, mark: Mark, keys: list[Key], samples: 
     ]
 
 
-def _chunks(keys: list[Key]) -> list[list[Key]]:
+def key_chunks(keys: list[Key]) -> list[list[Key]]:
     """`keys` in lists of about DELTA_KEY_BYTES."""
     chunks: list[list[Key]] = []
     room = 0
@@ -113,7 +115,19 @@ def _chunks(keys: list[Key]) -> list[list[Key]]:
 _PIECE = struct.Struct(">qii")  # epoch, piece, pieces
 
 
-def encode_snapshot(snapshot: Snapshot) -> list[Record]:
+class Numbered(Protocol):
+    """A snapshot, or what was added to it: both carry the snapshot's epoch."""
+
+    @property
+    def epoch(self) -> int:
+        """Of the snapshot."""
+
+
+S = TypeVar("S", bound=Numbered)
+D = TypeVar("D", bound=Numbered)
+
+
+def encode_snapshot(snapshot: Numbered) -> list[Record]:
     """Records of a snapshot."""
     data = msgspec.msgpack.encode(snapshot)
     pieces = [data[at : at + CHUNK_BYTES] for at in range(0, len(data), CHUNK_BYTES)]
@@ -127,6 +141,19 @@ def decode(records: Iterable[tuple[str, bytes | None]]) -> tuple[Snapshot, list[
 
     Raises CorruptChangelogError.
     """
+    return decode_as(records, Snapshot, Delta)
+
+
+def next_offset(records: Iterable[tuple[str, bytes | None]]) -> int | None:
+    """Where the input goes on by these records; None without state. Raises CorruptChangelogError."""
+    found = decode(records)
+    return None if found is None else (found[1][-1] if found[1] else found[0]).mark.next_offset
+
+
+def decode_as(
+    records: Iterable[tuple[str, bytes | None]], snapshot_type: type[S], delta_type: type[D]
+) -> tuple[S, list[D]] | None:
+    """As `decode`, of another worker's state."""
     latest = {key: value for key, value in records if value is not None}
     pieces = {key: value for key, value in latest.items() if key.startswith("snap/")}
     if not pieces:
@@ -145,13 +172,13 @@ def decode(records: Iterable[tuple[str, bytes | None]]) -> tuple[Snapshot, list[
             break
     if len(data) != expected:
         raise CorruptChangelogError(f"snapshot {epoch} has {len(data)} of {expected} pieces")
-    snapshot = msgspec.msgpack.decode(b"".join(data), type=Snapshot)
-    return snapshot, _deltas(latest, epoch)
+    snapshot = msgspec.msgpack.decode(b"".join(data), type=snapshot_type)
+    return snapshot, _deltas(latest, epoch, delta_type)
 
 
-def _deltas(latest: dict[str, bytes], epoch: int) -> list[Delta]:
-    decoder = msgspec.msgpack.Decoder(Delta)
-    deltas: list[Delta] = []
+def _deltas(latest: dict[str, bytes], epoch: int, delta_type: type[D]) -> list[D]:
+    decoder = msgspec.msgpack.Decoder(delta_type)
+    deltas: list[D] = []
     while (value := latest.get(f"delta/{len(deltas)}")) is not None:
         delta = decoder.decode(value)
         if delta.epoch != epoch:

@@ -12,7 +12,7 @@ from meterpipe.datasets.households import Household
 from meterpipe.datasets.packaged import NotAvailableError, read_packaged_london
 from meterpipe.local import process, replayed
 from meterpipe.local.errors import LocalError
-from meterpipe.local.live import KINDS, Live
+from meterpipe.local.live import Live
 from meterpipe.local.paths import DataDir, cache_dir
 from meterpipe.local.replayed import DAY_MS, Replayed
 from meterpipe.local.replayer import Replayer, readings_of
@@ -100,7 +100,9 @@ def _wait(running: Session, sender: Replayer, progress: Progress, screen: View) 
 def _through(progress: Progress) -> Balance | None:
     """The balance, if all workers have committed all their input and no window is open."""
     try:
-        if any(progress.lag(kind) > CLOSE for kind in KINDS) or any(progress.remaining(kind) for kind in KINDS):
+        if any(progress.lag(kind) > CLOSE for kind in progress.kinds) or any(
+            progress.remaining(kind) for kind in progress.kinds
+        ):
             return None
         balance = progress.balance()
     except KafkaException:  # busy; asked again in a moment
@@ -109,7 +111,7 @@ def _through(progress: Progress) -> Balance | None:
 
 
 def _standstill(running: Session, progress: Progress) -> LocalError:
-    lag = {kind: progress.lag(kind) for kind in KINDS}
+    lag = {kind: progress.lag(kind) for kind in progress.kinds}
     worst = max(lag, key=lambda kind: lag[kind])
     tails = [
         f"{name}:\n{process.log_tail(running.data, name, 5)}" for name in running.metrics if name.startswith(worst)

@@ -10,7 +10,7 @@ from meterpipe.local.session import kind_of
 from meterpipe.worker.telemetry import Metric
 
 COUNTERS = (Metric.READINGS, Metric.WINDOWS, Metric.ROWS)
-KINDS = ("aggregator", "sink", "archiver")
+KINDS = ("validation", "aggregator", "sink", "archiver")
 RATE_OVER = 5.0  # seconds
 
 

@@ -95,6 +95,7 @@ def worker_counts(pipeline: MeterPipeline, aggregators: int | None = None) -> li
         return []
     counts = {
         "aggregator": spec.aggregator.replicas if aggregators is None else aggregators,
+        "validation": spec.validation.replicas if spec.validation.enabled else 0,
         "sink": spec.cassandra.replicas,
         "archiver": spec.lake.replicas,
     }

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from meterpipe.adapters.progress import Progress
 from meterpipe.local import process
 from meterpipe.local.errors import LocalError
-from meterpipe.local.live import KINDS
 from meterpipe.local.paths import DataDir
 from meterpipe.local.probes import listens
 from meterpipe.local.scrape import scrape, total
@@ -132,7 +131,7 @@ def _progress(config: WorkerConfig) -> tuple[dict[str, int] | None, dict[str, in
     progress = Progress(config)
     try:
         balance = progress.balance()
-        lag = {kind: progress.lag(kind) for kind in KINDS}
+        lag = {kind: progress.lag(kind) for kind in progress.kinds}
     except KafkaException:
         return None, None
     finally:

@@ -62,6 +62,18 @@ class Metric(StrEnum):
         "Offsets deleted before they were archived; the partition waits for a decision",
         ("partition",),
     )
+    JUDGED = (
+        "meterpipe_judged_readings_total",
+        Kind.COUNTER,
+        "Readings that broke a rule of the validation, by rule and action (flag, quarantine)",
+        ("rule", "action"),
+    )
+    HELD_READINGS = (
+        "meterpipe_held_readings",
+        Kind.GAUGE,
+        "Readings of registers that wait for a decision",
+        ("partition",),
+    )
     INGEST_REQUESTS = (
         "meterpipe_ingest_requests_total",
         Kind.COUNTER,
