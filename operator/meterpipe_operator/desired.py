@@ -130,9 +130,8 @@ class _Builder:
     def common(self) -> None:
         """What belongs to no single worker."""
         self.add(service_account(self.owner, "tasks", self.pipeline.spec.pods))
-        if self.policies:
-            ports = None if self._ports is None else (*self._ports, *self._cassandra_ports)
-            self.add(tasks_policy(self.owner, TASKS, ports))
+        ports = None if self._ports is None else (*self._ports, *self._cassandra_ports)
+        self.policy("tasks", tasks_policy(self.owner, TASKS, ports), self.facts.kafka, self.facts.cassandra)
         if kinds.POD_MONITOR in self.facts.kinds:
             self.add(pod_monitor(self.owner))
 
@@ -195,8 +194,9 @@ class _Builder:
             service_account(owner, kind.name, spec.pods),
             service(owner, kind.name, spec.monitoring.port),
             disruption_budget(owner, kind.name) if most(scaled) >= 2 else None,
-            network_policy(owner, kind.name, spec.monitoring.port, self.outward(kind)) if self.policies else None,
         )
+        policy = network_policy(owner, kind.name, spec.monitoring.port, self.outward(kind))
+        self.policy(kind.name, policy, self.facts.kafka, *([self.facts.cassandra] if kind.cassandra else []))
         reached = self.reached(kind)
         target = self.ref(kinds.DEPLOYMENT, kind.name)
         if isinstance(reached, Missing):
@@ -280,10 +280,17 @@ class _Builder:
 
     # -- network
 
-    @property
-    def policies(self) -> bool:
-        """Whether NetworkPolicies are wanted."""
-        return self.facts.settings.network_policies and self.pipeline.spec.network.policies
+    def policy(self, part: str, policy: Object, *reached: object) -> None:
+        """A NetworkPolicy, if such are wanted.
+
+        While the ports of a service cannot be told, the policy stays as it is: pods that run must not be cut off.
+        """
+        if not (self.facts.settings.network_policies and self.pipeline.spec.network.policies):
+            return
+        if any(isinstance(one, Missing) for one in reached):
+            self.kept.add(self.ref(kinds.NETWORK_POLICY, part))
+        else:
+            self.add(policy)
 
     @property
     def _ports(self) -> tuple[int, ...] | None:

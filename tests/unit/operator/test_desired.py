@@ -229,3 +229,10 @@ def test_when_it_is_done_the_aggregators_run_again_and_the_nonce_is_remembered()
     assert deployment(found, "aggregator")["metadata"]["annotations"]["meterpipe.io/replayed"] == "second"
     over = replayed(Live(1, pods=1, replayed="second"))
     assert jobs(over, "replay") == []
+
+
+def test_pods_are_not_cut_off_from_a_kafka_that_cannot_be_told_at_the_moment():
+    found = wanted(kafka=Missing("KafkaNotFound", "there is none"))
+    policies = {ref(kinds.NETWORK_POLICY, f"city-{part}") for part in ("tasks", *WORKERS)}
+    assert policies <= found.kept
+    assert not policies & by_ref(found).keys()
