@@ -10,7 +10,7 @@ from meterpipe_operator import kinds
 from meterpipe_operator.desired import Desired, desired
 from meterpipe_operator.facts import CassandraFacts, Facts, KafkaFacts, LakeFacts, Login, Secret, Settings
 from meterpipe_operator.kinds import Kind, Manifest, Ref, ref_of
-from meterpipe_operator.labels import Owner
+from meterpipe_operator.labels import APPLIED, Owner
 from meterpipe_operator.plan import stamped
 
 SETTINGS = Settings("registry.example/meterpipe:1")
@@ -79,7 +79,7 @@ def deployment(found: Desired, worker: str) -> dict[str, Any]:
 
 def live(one: Mapping[str, Any], **status: Any) -> dict[str, Any]:
     """An object as the API server has it after it was applied: defaults and its own fields added."""
-    result = stamped(dict(one))
+    result = dict(one) if APPLIED in one["metadata"].get("annotations", {}) else stamped(dict(one))
     result["metadata"] = {**result["metadata"], "uid": "u", "resourceVersion": "5", "generation": 1}
     if one["kind"] == "Deployment":
         result["spec"] = merged({"progressDeadlineSeconds": 600, "replicas": 1}, one["spec"])
