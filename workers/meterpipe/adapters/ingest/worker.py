@@ -2,26 +2,37 @@
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from meterpipe import __version__
 from meterpipe.adapters.ingest.gate import Gate, Limits, Topics
 from meterpipe.adapters.ingest.http import HttpAdapter, Readings, Served, application, listener
+from meterpipe.adapters.ingest.mqtt import Login, MqttAdapter
 from meterpipe.adapters.ingest.plugins import formats
 from meterpipe.adapters.ingest.tokens import Tokens
 from meterpipe.adapters.kafka import new_producer, topic_info
 from meterpipe.core.ingest.messages import Router
 from meterpipe.core.ingest.openapi import document
+from meterpipe.core.ingest.topics import MessageDecoder, Template
 from meterpipe.spec.connections import IngestConnection, WorkerConfig
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
+INSTANCE = "METERPIPE_INSTANCE"
+"""Environment: what tells this replica from the others; by default the host's name, as a StatefulSet's pods have it."""
 STEP_S = 0.1
 STALLED_S = 5.0
 """Seconds without a confirmation of what is in flight after which the worker is not ready."""
+
+
+def instance(prefix: str) -> str:
+    """The MQTT client id of this replica: the same after a restart, so that it finds its session again."""
+    return f"{prefix}-{os.environ.get(INSTANCE) or socket.gethostname()}"
 
 
 class Adapter(Protocol):
@@ -72,6 +83,19 @@ class Ingest:
         endpoint = Readings(spec.ingest, spec.readings, Served(self._gate, tokens, known, telemetry))
         described = document(spec.ingest, spec.readings, known, __version__)
         self._adapters: list[Adapter] = [HttpAdapter(application(endpoint, described), bound, endpoint)]
+        if spec.ingest.mqtt is not None:
+            template = Template(spec.ingest.mqtt.topic)
+            self._adapters.append(
+                MqttAdapter(
+                    spec.ingest.mqtt,
+                    Login.of(secrets, instance(names.group(self.kind))),
+                    names.group(self.kind),
+                    (MessageDecoder(template, spec.readings), template),
+                    self._gate,
+                    telemetry,
+                    spec.readings.max_ahead,
+                )
+            )
         self._taken = 0
         self._run(self._start())
         log.info("taking readings in at %s:%d", secrets.host, spec.ingest.http.port)

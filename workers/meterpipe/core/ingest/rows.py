@@ -97,16 +97,16 @@ def rows_of_json(columns: JsonColumns) -> Rows:
     )
 
 
-def screen(parsed: Parsed, admit: Admit, latest: int, names: Mapping[str, str]) -> Parsed:
+def screen(parsed: Parsed, admit: Admit, latest: int, names: Mapping[str, str], told: int = MAX_PROBLEMS) -> Parsed:
     """Leave out readings whose key is not admitted or that are after `latest` (UTC ms), which the aggregator would
-    refuse. `names` are the fields' names to tell (meter, metric, attribute, timestamp)."""
+    refuse. `names` are the fields' names to tell (meter, metric, attribute, timestamp); `told`: how many to name."""
     rows = parsed.rows
     bad = np.zeros(len(rows), bool)
     problems, refused = list(parsed.problems), parsed.refused.copy()
     refusals = {code: why for code, key in enumerate(rows.keys) if (why := admit(key))}
     if refusals:
         bad = np.isin(rows.readings.key, list(refusals))
-        for at in _some(bad):
+        for at in _some(bad, told):
             code = int(rows.readings.key[at])
             problems.append(_problem(rows, at, *refusals[code], names[_part(rows.keys[code])]))
         for code, count in enumerate(np.bincount(rows.readings.key[bad]).tolist()):
@@ -114,7 +114,7 @@ def screen(parsed: Parsed, admit: Admit, latest: int, names: Mapping[str, str]) 
                 refused[refusals[code][0]] += count
     ahead = (rows.readings.ts > latest) & ~bad
     if ahead.any():
-        for at in _some(ahead):
+        for at in _some(ahead, told):
             seconds = (int(rows.readings.ts[at]) - latest) / 1000
             detail = f"is {seconds:.0f} s later than the latest instant taken, by the clock of the server"
             problems.append(_problem(rows, at, Reason.TOO_FAR_AHEAD, detail, names["timestamp"]))
@@ -139,9 +139,9 @@ def admit_prefixes(prefixes: tuple[str, ...]) -> Admit:
     return admit
 
 
-def _some(mask: npt.NDArray[np.bool_]) -> list[int]:
+def _some(mask: npt.NDArray[np.bool_], told: int) -> list[int]:
     """The first positions of what is bad: all are counted, few are told."""
-    return np.flatnonzero(mask)[:MAX_PROBLEMS].tolist()  # type: ignore[no-any-return]
+    return np.flatnonzero(mask)[:told].tolist()  # type: ignore[no-any-return]
 
 
 def _problem(rows: Rows, at: int, reason: Reason, detail: str, name: str) -> Problem:
