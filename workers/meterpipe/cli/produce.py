@@ -12,17 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from meterpipe.cli.errors import BadInput, Failed
+from meterpipe.cli.options import Instant
 from meterpipe.cli.sending import (
-    Instant,
-    find_target,
     json_option,
     publisher,
     sending_options,
     settle,
     shown,
-    target_options,
     transmit,
 )
+from meterpipe.cli.target import kafka_target, target_options, target_options_beside_files
 from meterpipe.datasets.clock import DayOrder
 from meterpipe.datasets.files import write_file
 from meterpipe.datasets.generator import REGISTER_WH, Attribute, Defect, GeneratorSpec
@@ -37,6 +36,8 @@ from meterpipe.datasets.publish import Format
 from meterpipe.datasets.registry import Dataset, load
 from meterpipe.datasets.sheet import BadFileError, BrokenLineError
 from meterpipe.local.paths import cache_dir
+from meterpipe.spec.connections import WorkerConfig
+from meterpipe.spec.names import names_of
 
 __all__ = ["flush", "generate", "replay"]
 
@@ -66,7 +67,7 @@ _share = click.FloatRange(0, 1)
     help="auto finds swapped days and months by the breaks they make.",
 )  # fmt: skip
 @sending_options
-@target_options
+@target_options_beside_files
 @json_option
 def replay(
     dataset: str,
@@ -101,7 +102,7 @@ def replay(
     loaded = _load(Dataset(dataset), files, options)
     selection = Selection(households, frozenset(attributes), since, until, day_offset, limit)
     total = _count(loaded, selection)
-    target = find_target(**where)
+    target = kafka_target(**where)
     try:
         batches = replayed(loaded.households, selection)
         with publisher(target, Format(form)) as out:
@@ -109,7 +110,7 @@ def replay(
             facts = transmit(out, batches, total, Pace(rate, speedup), grace, as_json)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    about = {"dataset": dataset, "topic": target.topic, "households": households or len(loaded.households)}
+    about = {"dataset": dataset, "topic": _topic(target), "households": households or len(loaded.households)}
     settle(about | facts | {"brokenLines": loaded.broken}, loaded.notes, as_json)
 
 
@@ -159,7 +160,7 @@ def generate(
     form: str,
     flushing: bool,
     as_json: bool,
-    pipeline: Path | None,
+    spec: Path | None,
     config: Path | None,
     root: Path,
     secrets: Path,
@@ -175,16 +176,16 @@ def generate(
     Values are multiples of 2^-10: their sums are exact. What was done to each reading is counted in the result, and a
     column (`defect`) of an .arrow file.
     """
-    target = None if out else find_target(pipeline, config, root, secrets)
+    target = None if out else kafka_target(spec, config, root, secrets)
     judged = target.pipeline.spec.aggregator if target else None
     try:
         wanted: dict[str, Any] = {**rates, "attributes": tuple(Attribute[a] for a in dict.fromkeys(attributes))}
         if judged:
             wanted |= {"grace_s": judged.grace, "window_s": judged.windows[0]}
-        spec = GeneratorSpec(meters, days, interval, seed, start, rollover=rollover, **wanted)
+        made = GeneratorSpec(meters, days, interval, seed, start, rollover=rollover, **wanted)
         defects: Counter[str] = Counter()
-        batches = _counted(generated(spec, load_tables()), defects)
-        total = round(spec.slots * meters * len(spec.attributes) * (1 - spec.gap_rate))
+        batches = _counted(generated(made, load_tables()), defects)
+        total = round(made.slots * meters * len(made.attributes) * (1 - made.gap_rate))
         if target is None and out is not None:
             started = time.monotonic()
             count = write_file(batches, out)
@@ -194,9 +195,11 @@ def generate(
                 "seconds": round(time.monotonic() - started, 3),
             }
         elif target is not None:
-            grace = spec.grace_s if flushing else None
+            grace = made.grace_s if flushing else None
             with publisher(target, Format(form)) as sender:
-                facts = {"topic": target.topic} | transmit(sender, batches, total, Pace(rate, speedup), grace, as_json)
+                facts = {"topic": _topic(target)} | transmit(
+                    sender, batches, total, Pace(rate, speedup), grace, as_json
+                )
     except NotInstalledError as error:
         raise Failed(str(error)) from error
     except (ValueError, OSError) as error:
@@ -217,13 +220,17 @@ def flush(event_time: int | None, as_json: bool, **where: Any) -> None:
     meterpipe flush                                    close whatever is over
     meterpipe flush --event-time 2013-06-08T00:05:00Z  the 7th is complete (with a grace of 5 minutes)
     """
-    target = find_target(**where)
+    target = kafka_target(**where)
     reached = int(time.time() * 1000) if event_time is None else event_time
     with publisher(target, Format.JSON) as out:
         out.control(reached)
         sent = out.finish()
-    facts = {"topic": target.topic, "partitions": out.partitions, "flushedTo": shown(reached)}
+    facts = {"topic": _topic(target), "partitions": out.partitions, "flushedTo": shown(reached)}
     settle(facts | {"failed": sent.failed, "errors": dict(sent.errors)}, (), as_json)
+
+
+def _topic(target: WorkerConfig) -> str:
+    return names_of(target.pipeline).readings
 
 
 def _load(dataset: Dataset, files: tuple[Path, ...], options: ReadOptions) -> Loaded:

@@ -9,8 +9,8 @@ from confluent_kafka import KafkaException
 from meterpipe.adapters.reset import GroupInUseError, Reset
 from meterpipe.adapters.topics import TopicError
 from meterpipe.cli.errors import BadInput, Failed
-from meterpipe.cli.sending import options
-from meterpipe.cli.target import target, target_options
+from meterpipe.cli.options import options
+from meterpipe.cli.target import kafka_target, target_options
 from meterpipe.core.changelog import CorruptChangelogError
 
 WARNINGS = {
@@ -66,7 +66,7 @@ def validation(to: str | None, yes: bool, as_json: bool, **where: Any) -> None:
 def _reset(worker: str, to: str | None, yes: bool, as_json: bool, where: dict[str, Any]) -> None:
     if to is None:
         raise BadInput("nothing said about where to go on", "give --to-changelog or --to-beginning")
-    config = target(**where)
+    config = kafka_target(**where)
     if worker == "validation" and not config.pipeline.spec.validation.enabled:
         raise BadInput("the pipeline has no validation", "it is switched on by spec.validation.enabled")
     if to == "beginning" and not yes:

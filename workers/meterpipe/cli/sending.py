@@ -4,9 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,39 +17,16 @@ from rich.table import Table
 from meterpipe.adapters.kafka import new_producer
 from meterpipe.adapters.schema_registry import RegistryError, SchemaRegistry
 from meterpipe.cli.errors import BadInput, Failed
-from meterpipe.cli.spec import read_pipeline, read_worker_config
-from meterpipe.cli.times import EPOCH, EXAMPLES, parse_time
+from meterpipe.cli.options import options
 from meterpipe.core.avro_rows import reading_schema
 from meterpipe.datasets.pace import Pace
 from meterpipe.datasets.publish import MAX_MESSAGE, Format, NotSentError, Publisher, TooLargeError, end_of_day, paced
-from meterpipe.local.errors import LocalError
-from meterpipe.local.paths import DEFAULT_DATA, DataDir
-from meterpipe.local.resolve import kafka_connection, registry_connection, resolve
-from meterpipe.local.services import Connections
-from meterpipe.spec.connections import KafkaConnection, RegistryConnection
-from meterpipe.spec.models import MeterPipeline, ReadingsFormat
+from meterpipe.spec.connections import WorkerConfig
+from meterpipe.spec.models import ReadingsFormat
 from meterpipe.spec.names import names_of
 
 CONNECT_S = 15.0
 GIVE_UP_MS = 120_000  # a message not acknowledged by then has failed
-Decorator = Callable[[Callable[..., None]], Callable[..., None]]
-
-
-class Instant(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions only
-    """An instant: RFC 3339, a date (its first moment) or epoch milliseconds; UTC where no zone is given."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """UTC ms. Raises the usual usage error."""
-        if isinstance(value, int):
-            return value
-        try:
-            found = parse_time(value)
-        except ValueError:
-            self.fail(f"{value!r} is no time: give {EXAMPLES}", param, ctx)
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        return (found - EPOCH) // timedelta(milliseconds=1)
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]
@@ -72,29 +47,6 @@ class Rate(click.ParamType):  # type: ignore[type-arg]
         return rate
 
 
-def options(*each: Decorator) -> Decorator:
-    """Several click options as one decorator."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(each):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-target_options = options(
-    click.option("-f", "--pipeline", "pipeline", type=click.Path(path_type=Path), help="The pipeline (YAML)."),
-    click.option("--config", type=click.Path(path_type=Path), help="A worker's configuration file, in place of -f."),
-    click.option(
-        "--dir", "root", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True,
-        help="Data directory of `meterpipe run`: tells where Kafka is and, without -f and --config, the pipeline.",
-    ),
-    click.option(
-        "--secrets", type=click.Path(path_type=Path), default=Path("secrets"), show_default=True,
-        help="Folder with a folder of files for each secretName of the pipeline.",
-    ),
-)  # fmt: skip
 sending_options = options(
     click.option("--rate", type=Rate(), default="max", show_default=True, help="Readings a second, or max."),
     click.option(
@@ -113,83 +65,45 @@ sending_options = options(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON; show no progress.")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Which pipeline's readings topic, on which Kafka."""
-
-    pipeline: MeterPipeline
-    kafka: KafkaConnection
-    registry: RegistryConnection | None = None
-
-    @property
-    def topic(self) -> str:
-        """The readings topic."""
-        return names_of(self.pipeline).readings
-
-
-def find_target(pipeline: Path | None, config: Path | None, root: Path, secrets: Path) -> Target:
-    """The target of `target_options`. BadInput or Failed tell what is missing."""
-    if pipeline and config:
-        raise BadInput("-f and --config exclude each other", "give one of them")
-    data = DataDir(root.absolute())
-    if config or (not pipeline and data.config.exists()):
-        found = read_worker_config(config or data.config)
-        return Target(found.pipeline, found.kafka, found.registry)
-    if not pipeline:
-        raise BadInput(f"no pipeline given, and none has run in {root}", "give -f pipeline.yaml, or --dir of its run")
-    spec = read_pipeline(pipeline)
-    try:
-        if data.connections.exists():
-            connections = Connections.model_validate_json(data.connections.read_text())
-            found = resolve(spec, connections, secrets)
-            return Target(spec, found.kafka, found.registry)
-        if named := kafka_connection(spec, secrets):
-            return Target(spec, named, registry_connection(spec, secrets))
-    except LocalError as error:
-        raise BadInput(error.problem, error.way_out) from error
-    raise Failed(
-        f"{pipeline} names no Kafka (spec.kafka.bootstrapServers), and none runs in {root}",
-        f"start one: meterpipe run -f {pipeline} --dir {root}",
-    )
-
-
 @contextmanager
-def publisher(target: Target, form: Format) -> Iterator[Publisher]:
+def publisher(config: WorkerConfig, form: Format) -> Iterator[Publisher]:
     """A publisher to the readings topic. Failed if Kafka or the topic isn't there, or the client refuses to go on."""
     client = new_producer(
-        target.kafka,
+        config.kafka,
         delivery_report_only_error=True,
         message_timeout_ms=GIVE_UP_MS,
         message_max_bytes=MAX_MESSAGE,
     )
-    where = target.kafka.bootstrap_servers
+    where, topic = config.kafka.bootstrap_servers, names_of(config.pipeline).readings
     try:
         topics = client.list_topics(timeout=CONNECT_S).topics
-        if target.topic not in topics:
+        if topic not in topics:
             raise Failed(
-                f"Kafka at {where} has no topic {target.topic}",
+                f"Kafka at {where} has no topic {topic}",
                 "`meterpipe run` makes the topics of its pipeline; check --dir and the pipeline's name",
             )
-        partitions = len(topics[target.topic].partitions)
-        names = target.pipeline.spec.readings.fields.model_dump()
-        schema = _schema_of(target, names) if form is Format.AVRO else None
-        yield Publisher(client, target.topic, partitions, form, names, schema=schema)
+        partitions = len(topics[topic].partitions)
+        names = config.pipeline.spec.readings.fields.model_dump()
+        schema = _schema_of(config, names) if form is Format.AVRO else None
+        yield Publisher(client, topic, partitions, form, names, schema=schema)
     except KafkaException as error:
         raise Failed(f"Kafka at {where}: {error.args[0].str()}", "is it running? see `meterpipe status`") from error
     except (TooLargeError, NotSentError) as error:
         raise Failed(str(error)) from error
 
 
-def _schema_of(target: Target, names: dict[str, str]) -> int:
-    """The id of our schema in the target's registry, where it is registered unless it is there."""
-    if ReadingsFormat.AVRO not in target.pipeline.spec.readings.formats:
+def _schema_of(config: WorkerConfig, names: dict[str, str]) -> int:
+    """The id of our schema in the pipeline's registry, where it is registered unless it is there."""
+    if ReadingsFormat.AVRO not in config.pipeline.spec.readings.formats:
         raise BadInput(
             "the pipeline takes no Avro", "add avro to spec.readings.formats and restart it, or give another --format"
         )
-    if target.registry is None:
+    if config.registry is None:
         raise Failed("no schema registry is known", "set spec.readings.registry.url, or let `meterpipe run` start one")
     try:
-        return SchemaRegistry(target.registry).register(f"{target.topic}-value", reading_schema(names))
+        return SchemaRegistry(config.registry).register(
+            f"{names_of(config.pipeline).readings}-value", reading_schema(names)
+        )
     except RegistryError as problem:
         raise Failed(str(problem), "is it running? see spec.readings.registry") from problem
 

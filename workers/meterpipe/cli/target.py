@@ -1,42 +1,60 @@
 """Which pipeline a command means, and where its services are."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from meterpipe.cli.errors import BadInput, Failed
+from meterpipe.cli.options import Decorator, options
 from meterpipe.cli.spec import read_pipeline, read_worker_config
 from meterpipe.local.errors import LocalError
 from meterpipe.local.paths import DEFAULT_DATA, DataDir
-from meterpipe.local.resolve import resolve
+from meterpipe.local.resolve import kafka_connection, registry_connection, resolve
 from meterpipe.local.services import Connections
 from meterpipe.spec.connections import WorkerConfig
 
-Command = Callable[..., None]
 
-
-def target_options(command: Command) -> Command:
-    """-f, --config, --dir, --secrets; the command gets them as spec, config, root, secrets."""
-    options = (
-        click.option("-f", "--file", "spec", type=click.Path(path_type=Path), help="The pipeline (YAML)."),
+def _options(*spellings: str) -> Decorator:
+    return options(
+        click.option(*spellings, "spec", type=click.Path(path_type=Path), help="The pipeline (YAML)."),
         click.option("--config", type=click.Path(path_type=Path), help="A worker's configuration, in place of -f."),
         click.option(
             "--dir", "root", type=click.Path(path_type=Path), default=DEFAULT_DATA, show_default=True,
-            help="Data directory of `meterpipe run`: the pipeline that ran there, if neither -f nor --config is given.",
+            help="Data directory of `meterpipe run`: where embedded services are, and the pipeline that ran there if"
+            " neither -f nor --config is given.",
         ),
         click.option(
             "--secrets", type=click.Path(path_type=Path), default=Path("secrets"), show_default=True,
             help="Folder with a folder of files for each secretName of the pipeline.",
         ),
     )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+
+
+target_options = _options("-f", "--file", "--pipeline")
+"""-f, --config, --dir, --secrets; the command gets them as spec, config, root, secrets."""
+target_options_beside_files = _options("-f", "--pipeline")
+"""The same for commands whose --file is something else."""
 
 
 def target(spec: Path | None, config: Path | None, root: Path, secrets: Path) -> WorkerConfig:
     """The configuration the options name. BadInput if they name none, or two."""
+    return _target(spec, config, root, secrets, kafka_only=False)
+
+
+def kafka_target(spec: Path | None, config: Path | None, root: Path, secrets: Path) -> WorkerConfig:
+    """As `target`, for commands that talk to Kafka (and the schema registry) only: a pipeline that names its Kafka
+    needs no secrets of other services. Failed if nothing tells where Kafka is.
+    """
+    found = _target(spec, config, root, secrets, kafka_only=True)
+    if not found.kafka.bootstrap_servers:
+        raise Failed(
+            f"{spec} names no Kafka (spec.kafka.bootstrapServers), and none runs in {root}",
+            f"start one: meterpipe run -f {spec} --dir {root}",
+        )
+    return found
+
+
+def _target(spec: Path | None, config: Path | None, root: Path, secrets: Path, kafka_only: bool) -> WorkerConfig:
     data = DataDir(root.absolute())
     if spec and config:
         raise BadInput("-f and --config both name a pipeline", "give one of them")
@@ -45,6 +63,9 @@ def target(spec: Path | None, config: Path | None, root: Path, secrets: Path) ->
     if spec:
         pipeline = read_pipeline(spec)
         try:
+            if kafka_only and (kafka := kafka_connection(pipeline, secrets)):
+                registry = registry_connection(pipeline, secrets) or _embedded(data).registry
+                return WorkerConfig(pipeline=pipeline, kafka=kafka, registry=registry)
             return resolve(pipeline, _embedded(data), secrets)
         except LocalError as error:
             raise Failed(error.problem, error.way_out) from error
