@@ -15,7 +15,7 @@ from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, admit_in
 from meterpipe.core.control import CONTROL_HEADER, encode_control
 from meterpipe.core.envelope_codec import split_envelope
 from meterpipe.core.validation.counters import NO_ROWS, Rows
-from meterpipe.core.validation.stage import Judged, passed_to_arrow, refused_to_arrow
+from meterpipe.core.validation.stage import Judged, encode_passed, refused_to_arrow
 from meterpipe.core.validation.state import ValidationPartition
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
@@ -76,7 +76,7 @@ class Validation(Stateful[OwnedReadings]):
     def _pass(self, number: int, owned: OwnedReadings) -> None:
         rows, owned.waiting = Rows.concat([NO_ROWS, *owned.waiting]), []
         if len(rows):
-            for value, _ in split_envelope(passed_to_arrow(rows, owned.state.stage.judge.keys)):
+            for value in encode_passed(rows, owned.state.stage.judge.keys):
                 headers = [CONTENT_ENVELOPE, *current_traceparent()]
                 self._out.produce(self._names.valid, number, value, None, headers)
 

@@ -106,16 +106,18 @@ def judge_series(
     usual = channels.register[chain.key] < 0
     _judge_gaps(spec, chain, interval_s, screen)
     previous, known = _previous(series, chain)
-    peak = np.abs(previous).max(axis=1)
+    peak = np.abs(previous[0])
+    for column in previous[1:]:
+        peak = np.maximum(peak, np.abs(column))
     size = np.abs(chain.value)
     spike = usual & (known >= BEFORE) & (size > spec.spike.factor * peak) & (size > spec.spike.floor)
     _flag(Rule.SPIKE, spike, chain, spec.spike.action, screen)
-    flat = _flat(series, chain, previous[:, 0], known)
+    flat = _flat(series, chain, previous[0], known)
     _flag(Rule.FLATLINE, usual & (flat >= spec.flatline.readings), chain, spec.flatline.action, screen)
     last = np.append(chain.head[1:], True)
     key = chain.key[last]
     series.newest[key] = chain.ts[last]
-    series.values[key] = np.column_stack([chain.value[last], previous[last, : BEFORE - 1]])
+    series.values[key] = np.column_stack([chain.value[last], *(column[last] for column in previous[:-1])])
     series.count[key] = np.minimum(known[last] + 1, BEFORE)
     series.flat[key] = flat[last]
 
@@ -126,18 +128,18 @@ def _judge_gaps(spec: Validation, chain: Chain, interval_s: npt.NDArray[np.int32
     _flag(Rule.MISSING, gap, chain, spec.missing.action, screen)
 
 
-def _previous(series: Series, chain: Chain) -> tuple[Floats, Ints]:
+def _previous(series: Series, chain: Chain) -> tuple[list[Floats], Ints]:
     """The values before each one, the last first (0 where there is none), and how many there are."""
-    kept, count = series.values[chain.key], series.count[chain.key]
+    known = np.minimum(series.count[chain.key] + chain.place, BEFORE)
     columns = []
-    index = np.arange(len(chain.row))
     for back in range(1, BEFORE + 1):
-        inside = chain.place >= back
-        older = kept[index, np.clip(back - 1 - chain.place, 0, BEFORE - 1)]
-        columns.append(np.where(inside, chain.value[np.maximum(index - back, 0)], older))
-    known = np.minimum(count + chain.place, BEFORE)
-    previous = np.column_stack(columns)
-    return np.where(np.arange(BEFORE) < known[:, None], previous, 0.0), known
+        column = np.empty(len(chain.row))
+        column[back:] = chain.value[:-back]
+        early = np.flatnonzero(chain.place < back)  # before the batch
+        column[early] = series.values[chain.key[early], back - 1 - chain.place[early]]
+        column[known < back] = 0.0
+        columns.append(column)
+    return columns, known
 
 
 def _flat(series: Series, chain: Chain, previous: Floats, known: Ints) -> npt.NDArray[np.int32]:
