@@ -19,6 +19,7 @@ from meterpipe_operator.facts import Facts, Live, Missing
 from meterpipe_operator.kinds import Manifest, kind_of
 from meterpipe_operator.labels import COMPONENT
 from meterpipe_operator.plan import Plan
+from meterpipe_operator.reach import needed
 from meterpipe_operator.scaling import most
 from meterpipe_operator.trouble import Trouble, troubles
 from meterpipe_operator.workers import WORKERS
@@ -138,13 +139,8 @@ def _missing(situation: Situation) -> list[Missing]:
     pipeline, facts = situation.pipeline, situation.facts
     if pipeline is None or facts is None:
         return []
-    running = [WORKERS[name] for name in _running(pipeline)]
-    needed = [
-        *([facts.kafka] if running else []),
-        *([facts.cassandra] if any(kind.cassandra for kind in running) else []),
-        *([facts.lake] if any(kind.lake for kind in running) else []),
-    ]
-    return [one for one in needed if isinstance(one, Missing)]
+    found = [one for name in _running(pipeline) for one in needed(WORKERS[name], facts) if isinstance(one, Missing)]
+    return list(dict.fromkeys(found))
 
 
 def _wrong(situation: Situation) -> Verdict | None:

@@ -1,6 +1,6 @@
 """Everything that shall be there for one pipeline. Pure: the same pipeline, owner and facts give the same objects."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,24 +10,25 @@ from meterpipe.spec.models import MeterPipeline
 from meterpipe.spec.names import names_of
 
 from meterpipe_operator import kinds
-from meterpipe_operator.facts import CassandraFacts, Facts, KafkaFacts, LakeFacts, Missing
+from meterpipe_operator.facts import Facts, KafkaFacts, Missing
 from meterpipe_operator.kinds import Ref, ref_of
 from meterpipe_operator.labels import Owner, name
 from meterpipe_operator.manifests.account import service_account
 from meterpipe_operator.manifests.autoscalers import pod_autoscaler, scaled_object, trigger_authentication, user_map
-from meterpipe_operator.manifests.config import cassandra_connection, config_map, lake_connection, worker_config
+from meterpipe_operator.manifests.config import cassandra_connection, config_map, worker_config
 from meterpipe_operator.manifests.deployment import deployment
 from meterpipe_operator.manifests.disruption import disruption_budget
 from meterpipe_operator.manifests.job import job, job_name
 from meterpipe_operator.manifests.monitor import pod_monitor
-from meterpipe_operator.manifests.network import network_policy, port_of, tasks_policy
+from meterpipe_operator.manifests.network import network_policy, tasks_policy
 from meterpipe_operator.manifests.revision import controller_revision
 from meterpipe_operator.manifests.secret import secret_copy
 from meterpipe_operator.manifests.service import service
 from meterpipe_operator.manifests.strimzi import kafka_topics, kafka_user
 from meterpipe_operator.mounts import Mounted
+from meterpipe_operator.reach import cassandra_ports, needed, outward, ports, reached
 from meterpipe_operator.scaling import autoscaled, most, replicas
-from meterpipe_operator.workers import REPLAY, SCHEMA, TASKS, TOPICS, WORKERS, Kind, Task
+from meterpipe_operator.workers import REPLAY, SCHEMA, TASKS, TOPICS, WORKERS, Kind, Task, workers_of
 
 Object = dict[str, Any]
 
@@ -41,12 +42,14 @@ class Desired:
     `after`: objects that have to wait until others are done (a Job complete, a KafkaTopic ready).
     `claims`: Deployments whose number of pods has to be claimed by the autoscalers' field manager before they are
     applied, with the number.
+    `undecided`: components of which objects that are there stay, whatever their names.
     """
 
     objects: tuple[Object, ...]
     kept: frozenset[Ref] = frozenset()
     after: Mapping[Ref, tuple[Ref, ...]] = field(default_factory=dict)
     claims: Mapping[Ref, int] = field(default_factory=dict)
+    undecided: frozenset[str] = frozenset()
 
 
 def desired(pipeline: MeterPipeline, owner: Owner, facts: Facts) -> Desired:
@@ -65,6 +68,7 @@ class _Builder:
     kept: set[Ref] = field(default_factory=set)
     after: dict[Ref, tuple[Ref, ...]] = field(default_factory=dict)
     claims: dict[Ref, int] = field(default_factory=dict)
+    undecided: set[str] = field(default_factory=set)
 
     def build(self) -> Desired:
         """All of it."""
@@ -74,16 +78,16 @@ class _Builder:
         self.common()
         running = [kind for kind in WORKERS.values() if self.runs(kind)]
         if self.pipeline.spec.kafka.strimzi is None:
-            topics = self.task(TOPICS, self.kafka, {}, needed=bool(running))
+            topics = self.topics(needed=bool(running))
         schema = self.schema()
         replay = self.replay()
-        for kind in WORKERS.values():
+        for kind in workers_of(self.pipeline.spec):
             before = topics if self.runs(kind) else ()
             if kind.name == "sink" and self.runs(kind):
                 before = (*before, *schema)
             self.worker(kind, before, replay)
         self.keda_login()
-        return Desired(tuple(self.objects), frozenset(self.kept), self.after, self.claims)
+        return Desired(tuple(self.objects), frozenset(self.kept), self.after, self.claims, frozenset(self.undecided))
 
     def add(self, *objects: Object | None) -> None:
         """Objects, without those that are not needed."""
@@ -117,11 +121,11 @@ class _Builder:
         """Copies of others' secrets. While a source is missing, the copy stays: pods may restart meanwhile."""
         kafka, cassandra = self.facts.kafka, self.facts.cassandra
         if isinstance(kafka, Missing):
-            self.kept.add(self.ref(kinds.SECRET, "kafka"))
+            self.undecided.add("kafka")
         elif kafka.secret and kafka.secret.copied is not None:
             self.add(secret_copy(self.owner, "kafka", kafka.secret))
         if isinstance(cassandra, Missing):
-            self.kept |= {self.ref(kinds.SECRET, part) for part in ("cassandra", "cassandra-schema")}
+            self.undecided.add("cassandra")
             return
         for login in (cassandra.login, cassandra.schema):
             if login and login.secret.copied is not None:
@@ -130,8 +134,9 @@ class _Builder:
     def common(self) -> None:
         """What belongs to no single worker."""
         self.add(service_account(self.owner, "tasks", self.pipeline.spec.pods))
-        ports = None if self._ports is None else (*self._ports, *self._cassandra_ports)
-        self.policy("tasks", tasks_policy(self.owner, TASKS, ports), self.facts.kafka, self.facts.cassandra)
+        common = ports(self.pipeline, self.facts)
+        reaching = None if common is None else (*common, *cassandra_ports(self.facts))
+        self.policy("tasks", tasks_policy(self.owner, TASKS, reaching), self.facts.kafka, self.facts.cassandra)
         if kinds.POD_MONITOR in self.facts.kinds:
             self.add(pod_monitor(self.owner))
 
@@ -139,13 +144,13 @@ class _Builder:
 
     def schema(self) -> tuple[Ref, ...]:
         """The Job that makes the tables; none while the sink has no pods."""
-        cassandra, needed = self.facts.cassandra, self.runs(WORKERS["sink"])
+        cassandra = self.facts.cassandra
         if isinstance(cassandra, Missing):
-            return self.task(SCHEMA, cassandra, {}, needed)
+            return self.undecided_task(SCHEMA)
         login = cassandra.schema or cassandra.login
         secrets = {"cassandra": login.secret} if login else {}
         config = worker_config(self.pipeline, SCHEMA.slice, None, cassandra=cassandra_connection(cassandra, login))
-        return self.run_once(SCHEMA, config, secrets, needed)
+        return self.run_once(SCHEMA, config, secrets, needed=self.runs(WORKERS["sink"]))
 
     def replay(self) -> bool:
         """Whether a replay is under way: the aggregators are stopped, and the Job runs when they are gone."""
@@ -160,13 +165,18 @@ class _Builder:
             self.run_once(REPLAY, config, secrets, needed=True, nonce=nonce)
         return not done
 
-    def task(self, task: Task, kafka: KafkaFacts | Missing, secrets: Mounted, needed: bool) -> tuple[Ref, ...]:
-        """The Job of a task that talks to Kafka; if Kafka is missing, nothing can be said of it."""
+    def topics(self, needed: bool) -> tuple[Ref, ...]:
+        """The Job that makes the topics."""
+        kafka = self.kafka
         if isinstance(kafka, Missing):
-            self.kept.add(self.ref(kinds.CONFIG_MAP, task.name))
-            return ()
-        config = worker_config(self.pipeline, task.slice, kafka)
-        return self.run_once(task, config, {"kafka": kafka.secret} if kafka.secret else {}, needed)
+            return self.undecided_task(TOPICS)
+        config = worker_config(self.pipeline, TOPICS.slice, kafka)
+        return self.run_once(TOPICS, config, {"kafka": kafka.secret} if kafka.secret else {}, needed)
+
+    def undecided_task(self, task: Task) -> tuple[Ref, ...]:
+        """What the task would be cannot be told: its Job and configuration stay as they are."""
+        self.undecided.add(task.name)
+        return ()
 
     def run_once(
         self, task: Task, config: WorkerConfig, secrets: Mounted, needed: bool, nonce: str = ""
@@ -192,18 +202,19 @@ class _Builder:
         scaled = kind.scaled(spec)
         self.add(
             service_account(owner, kind.name, spec.pods),
-            service(owner, kind.name, spec.monitoring.port),
+            service(owner, kind.name, spec.monitoring.port, kind.ports(spec)),
             disruption_budget(owner, kind.name) if most(scaled) >= 2 else None,
         )
-        policy = network_policy(owner, kind.name, spec.monitoring.port, self.outward(kind))
-        self.policy(kind.name, policy, self.facts.kafka, *([self.facts.cassandra] if kind.cassandra else []))
-        reached = self.reached(kind)
+        inward = (spec.monitoring.port, *kind.ports(spec).values())
+        policy = network_policy(owner, kind.name, inward, outward(self.pipeline, kind, self.facts))
+        self.policy(kind.name, policy, *needed(kind, self.facts))
+        found = reached(self.pipeline, kind, self.facts)
         target = self.ref(kinds.DEPLOYMENT, kind.name)
-        if isinstance(reached, Missing):
+        if isinstance(found, Missing):
             self.kept |= {target, self.ref(kinds.CONFIG_MAP, kind.name)}
             self.kept |= {self.ref(one, kind.name) for one in (kinds.AUTOSCALER, kinds.SCALED_OBJECT)}
             return
-        config, secrets = reached
+        config, secrets = found
         live = self.facts.live.get(kind.name)
         stopped = spec.paused or (replaying and kind.name == "aggregator")
         number = replicas(scaled, stopped, live)
@@ -227,24 +238,6 @@ class _Builder:
             self.claims[target] = number.claimed
         if not stopped:
             self.autoscaler(kind)
-
-    def reached(self, kind: Kind) -> tuple[WorkerConfig, Mounted] | Missing:
-        """The worker's configuration and secrets, or what it lacks."""
-        kafka, cassandra, lake = self.facts.kafka, self.facts.cassandra, self.facts.lake
-        lacking = [kafka, *([cassandra] if kind.cassandra else []), *([lake] if kind.lake else [])]
-        for one in lacking:
-            if isinstance(one, Missing):
-                return one
-        assert isinstance(kafka, KafkaFacts)
-        store, files, secrets = None, None, {"kafka": kafka.secret}
-        if kind.cassandra and isinstance(cassandra, CassandraFacts):
-            store = cassandra_connection(cassandra, cassandra.login)
-            secrets["cassandra"] = cassandra.login.secret if cassandra.login else None
-        if kind.lake and isinstance(lake, LakeFacts):
-            files = lake_connection(self.pipeline.spec, lake)
-            secrets["lake"] = lake.secret
-        config = worker_config(self.pipeline, kind.slice, kafka, store, files)
-        return config, {role: secret for role, secret in secrets.items() if secret is not None}
 
     def autoscaler(self, kind: Kind) -> None:
         """The object that lets somebody else decide on the number of pods."""
@@ -291,26 +284,3 @@ class _Builder:
             self.kept.add(self.ref(kinds.NETWORK_POLICY, part))
         else:
             self.add(policy)
-
-    @property
-    def _ports(self) -> tuple[int, ...] | None:
-        """Ports every pod may connect to; None: any, as brokers' ports cannot be told."""
-        if isinstance(self.facts.kafka, Missing):
-            return self.pipeline.spec.network.extra_ports
-        if self.facts.kafka.any_port:
-            return None
-        servers = self.facts.kafka.bootstrap_servers.split(",")
-        traces = self.pipeline.spec.monitoring.traces
-        more = [port_of(traces)] if traces else []
-        return (*(port_of(server.strip()) for server in servers), *more, *self.pipeline.spec.network.extra_ports)
-
-    @property
-    def _cassandra_ports(self) -> Iterable[int]:
-        return [] if isinstance(self.facts.cassandra, Missing) else [self.facts.cassandra.port]
-
-    def outward(self, kind: Kind) -> tuple[int, ...] | None:
-        """Ports the worker may connect to."""
-        if self._ports is None:
-            return None
-        lake = [port_of(self.pipeline.spec.lake.endpoint or "https://")] if kind.lake else []
-        return (*self._ports, *(self._cassandra_ports if kind.cassandra else ()), *lake)

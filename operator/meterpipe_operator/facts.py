@@ -83,6 +83,24 @@ class LakeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryFacts:
+    """How pods reach the schema registry. A Secret holds password or token, and perhaps ca.crt."""
+
+    url: str
+    username: str | None = None
+    secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IngestFacts:
+    """Secrets of the edge adapters: tokens by group of gateways, and who they are to the MQTT broker."""
+
+    groups: Mapping[str, Secret] = field(default_factory=dict)
+    mqtt_username: str | None = None
+    mqtt: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """What counts of a worker's Deployment that is there."""
 
@@ -119,6 +137,9 @@ class Facts:
     kafka: KafkaFacts | Missing
     cassandra: CassandraFacts | Missing
     lake: LakeFacts | Missing
+    registry: RegistryFacts | Missing | None = None
+    """None: no format needs one."""
+    ingest: IngestFacts | Missing = field(default_factory=IngestFacts)
     strimzi: StrimziFacts | None = None
     """Set as soon as the Strimzi cluster is found, while `kafka` may still be Missing its user's Secret."""
     kinds: frozenset[Kind] = frozenset()

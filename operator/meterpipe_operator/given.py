@@ -1,8 +1,17 @@
 """Services whose addresses the specification itself gives. Pure."""
 
-from meterpipe.spec.models import MeterPipeline
+from meterpipe.spec.models import MeterPipeline, ReadingsFormat
 
-from meterpipe_operator.facts import CassandraFacts, KafkaFacts, LakeFacts, Login, Missing
+from meterpipe_operator.facts import (
+    CassandraFacts,
+    IngestFacts,
+    KafkaFacts,
+    LakeFacts,
+    Login,
+    Missing,
+    RegistryFacts,
+    Secret,
+)
 from meterpipe_operator.mounts import path_of
 from meterpipe_operator.secrets import Look, data_of, login_of, mounted
 
@@ -91,3 +100,46 @@ def lake_given(pipeline: MeterPipeline, look: Look) -> LakeFacts | Missing:
     keys = ("accessKey", "secretKey")
     found = mounted(look, pipeline.metadata.namespace, lake.secret_name, keys, "spec.lake.secretName")
     return found if isinstance(found, Missing) else LakeFacts(found)
+
+
+def registry_given(pipeline: MeterPipeline, look: Look) -> RegistryFacts | Missing | None:
+    """The schema registry by spec.readings.registry; None if no format needs one."""
+    registry, namespace = pipeline.spec.readings.registry, pipeline.metadata.namespace
+    if ReadingsFormat.AVRO not in pipeline.spec.readings.formats:
+        return None
+    if registry.url is None:
+        way_out = "give its url, or take avro out of spec.readings.formats; only `meterpipe run` brings its own"
+        return Missing("RegistryNotGiven", f"spec.readings.registry names no registry: {way_out}")
+    if registry.auth is None:
+        return RegistryFacts(registry.url)
+    basic = registry.auth.mechanism == "basic"
+    field, name = "spec.readings.registry.auth.secretName", registry.auth.secret_name
+    keys = ("username", "password") if basic else ("token",)
+    found = mounted(look, namespace, name, keys, field, also="ca.crt")
+    if isinstance(found, Missing):
+        return found
+    login = login_of(data_of(look, namespace, name) or {}, found)
+    if basic and login is None:
+        return Missing("SecretIncomplete", f"{field}: username in Secret {namespace}/{name} is no text")
+    return RegistryFacts(registry.url, login.username if basic and login else None, found)
+
+
+def ingest_given(pipeline: MeterPipeline, look: Look) -> IngestFacts | Missing:
+    """Secrets of the edge adapters by spec.ingest."""
+    ingest, namespace = pipeline.spec.ingest, pipeline.metadata.namespace
+    groups: dict[str, Secret] = {}
+    for number, group in enumerate(ingest.groups):
+        found = mounted(look, namespace, group.secret_name, ("tokens",), f"spec.ingest.groups[{number}].secretName")
+        if isinstance(found, Missing):
+            return found
+        groups[group.name] = found
+    if ingest.mqtt is None or ingest.mqtt.secret_name is None:
+        return IngestFacts(groups)
+    field, name = "spec.ingest.mqtt.secretName", ingest.mqtt.secret_name
+    secret = mounted(look, namespace, name, ("username", "password"), field, also="ca.crt")
+    if isinstance(secret, Missing):
+        return secret
+    login = login_of(data_of(look, namespace, name) or {}, secret)
+    if login is None:
+        return Missing("SecretIncomplete", f"{field}: username in Secret {namespace}/{name} is no text")
+    return IngestFacts(groups, login.username, secret)

@@ -13,7 +13,7 @@ from meterpipe_operator.desired import Desired, Object
 from meterpipe_operator.difference import first_difference
 from meterpipe_operator.digest import digest
 from meterpipe_operator.kinds import Manifest, Ref, kind_of, ref_of
-from meterpipe_operator.labels import APPLIED
+from meterpipe_operator.labels import APPLIED, COMPONENT
 
 DATA = frozenset((kinds.KAFKA_TOPIC,))
 """Kinds whose deletion deletes readings or results: never done by a plan."""
@@ -97,7 +97,7 @@ def plan(desired: Desired, observed: Iterable[Manifest]) -> Plan:
     gone = [
         Delete(ref, "no longer wanted")
         for ref in sorted(there, key=str)
-        if ref not in wanted and ref not in desired.kept and ref.kind not in DATA and not _going(there[ref])
+        if ref not in wanted and not _stays(ref, there[ref], desired)
     ]
     failed = [
         Delete(ref, "failed: made anew")
@@ -108,6 +108,12 @@ def plan(desired: Desired, observed: Iterable[Manifest]) -> Plan:
     first = tuple(one for one in gone if one.ref.kind in scalers)
     rest = (*failed, *(one for one in gone if one.ref.kind not in scalers))
     return Plan(first, claims, tuple(applies), rest, tuple(waits.values()))
+
+
+def _stays(ref: Ref, found: Manifest, desired: Desired) -> bool:
+    """Whether an object that is not wanted is left alone all the same."""
+    component = (found["metadata"].get("labels") or {}).get(COMPONENT)
+    return ref in desired.kept or component in desired.undecided or ref.kind in DATA or _going(found)
 
 
 def stamped(manifest: Object) -> Object:

@@ -22,7 +22,15 @@ from meterpipe_operator.facts import (
     Settings,
     StrimziFacts,
 )
-from meterpipe_operator.given import authority, cassandra_given, kafka_given, lake_given, sasl
+from meterpipe_operator.given import (
+    authority,
+    cassandra_given,
+    ingest_given,
+    kafka_given,
+    lake_given,
+    registry_given,
+    sasl,
+)
 from meterpipe_operator.kinds import KINDS, Manifest, Ref, ref_of
 from meterpipe_operator.labels import NAMESPACE, PIPELINE, Owner, name
 from meterpipe_operator.plan import Plan, plan, stamped
@@ -47,8 +55,10 @@ def rendered(pipeline: MeterPipeline, found: Iterable[Manifest] | None, image: s
     settings = Settings(image)
     if found is None:
         owner = Owner(pipeline.metadata.name, pipeline.metadata.namespace, UID)
-        wanted = desired(pipeline, owner, made_up(pipeline, settings))
+        known = made_up(pipeline, settings)
         notes = ["made up, as no --facts are given: uid, and what is read from secrets and other operators"]
+        notes += _lacking(known)
+        wanted = desired(pipeline, owner, known)
         return Rendered([stamped(one) for one in wanted.objects], [], notes)
     there = {ref_of(one): one for one in found if _known(one)}
     own = [one for one in there.values() if _is_ours(one, pipeline)]
@@ -56,12 +66,16 @@ def rendered(pipeline: MeterPipeline, found: Iterable[Manifest] | None, image: s
     resource = there.get(Ref(kinds.METER_PIPELINE, pipeline.metadata.namespace, pipeline.metadata.name))
     owner = Owner.of(resource) if resource else Owner(pipeline.metadata.name, pipeline.metadata.namespace, UID)
     wanted = desired(pipeline, owner, facts)
-    lacking = [one for one in (facts.kafka, facts.cassandra, facts.lake) if isinstance(one, Missing)]
-    notes = [f"{one.reason}: {one.message}" for one in lacking]
+    notes = _lacking(facts)
     notes += [] if resource else [f"made up: the uid; the facts hold no {API_VERSION} of this name"]
     planned = plan(wanted, own)
     notes += [f"{wait.ref} waits: {wait.message}" for wait in planned.wait]
     return Rendered([stamped(one) for one in wanted.objects], _told(planned), notes)
+
+
+def _lacking(facts: Facts) -> list[str]:
+    found = (facts.kafka, facts.cassandra, facts.lake, facts.registry, facts.ingest)
+    return [f"{one.reason}: {one.message}" for one in found if isinstance(one, Missing)]
 
 
 def _told(planned: Plan) -> list[str]:
@@ -76,7 +90,16 @@ def made_up(pipeline: MeterPipeline, settings: Settings) -> Facts:
     optional = frozenset(kind for kind in KINDS if kind.optional)
     lake = lake_given(pipeline, _generous)
     assert isinstance(lake, LakeFacts)
-    return Facts(settings, kafka, _cassandra(pipeline), lake, strimzi, optional)
+    return Facts(
+        settings,
+        kafka,
+        _cassandra(pipeline),
+        lake,
+        registry_given(pipeline, _generous),
+        ingest_given(pipeline, _generous),
+        strimzi=strimzi,
+        kinds=optional,
+    )
 
 
 def _kafka(pipeline: MeterPipeline) -> tuple[KafkaFacts | Missing, StrimziFacts | None]:
@@ -104,7 +127,7 @@ def _cassandra(pipeline: MeterPipeline) -> CassandraFacts | Missing:
 
 def _generous(ref: Ref) -> Manifest:
     """A Secret that holds whatever is asked of it."""
-    keys = ("username", "password", "user.crt", "user.key", "accessKey", "secretKey")
+    keys = ("username", "password", "user.crt", "user.key", "accessKey", "secretKey", "token", "tokens")
     return {"metadata": {"namespace": ref.namespace, "name": ref.name}, "data": _values(*keys)}
 
 

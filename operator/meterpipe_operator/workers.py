@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from meterpipe.spec.ingest import Ingest
 from meterpipe.spec.models import Aggregator, Cassandra, Kafka, MeterPipeline, Scaled, Spec, Topic, Topics
+from meterpipe.spec.validation import Validation
 
 Slice = Callable[[Spec], Spec]
 
@@ -20,7 +22,28 @@ def _read_topic(spec: Spec) -> Kafka:
 
 def _aggregator(spec: Spec) -> Spec:
     own = spec.aggregator.model_copy(update=_unscaled())
-    return Spec(kafka=_read_topic(spec), readings=spec.readings, aggregator=own, monitoring=spec.monitoring)
+    from_valid = Validation(enabled=spec.validation.enabled)
+    return _reader(spec).model_copy(update={"aggregator": own, "validation": from_valid})
+
+
+def _validation(spec: Spec) -> Spec:
+    return _reader(spec).model_copy(
+        update={
+            "validation": spec.validation.model_copy(
+                update={"replicas": Scaled().replicas, "resources": Scaled().resources}
+            )
+        }
+    )
+
+
+def _ingest(spec: Spec) -> Spec:
+    own = spec.ingest.model_copy(update={"replicas": Ingest().replicas, "resources": Ingest().resources})
+    return _reader(spec).model_copy(update={"ingest": own})
+
+
+def _reader(spec: Spec) -> Spec:
+    """Of a worker that decodes or writes readings."""
+    return Spec(kafka=_read_topic(spec), readings=spec.readings, monitoring=spec.monitoring)
 
 
 def _sink(spec: Spec) -> Spec:
@@ -33,11 +56,15 @@ def _sink(spec: Spec) -> Spec:
 
 def _archiver(spec: Spec) -> Spec:
     own = spec.lake.model_copy(update={**_unscaled(), "secret_name": None})
-    return Spec(kafka=_read_topic(spec), readings=spec.readings, lake=own, monitoring=spec.monitoring)
+    return _reader(spec).model_copy(update={"lake": own})
 
 
 def _topics(spec: Spec) -> Spec:
-    return Spec(kafka=Kafka(topics=spec.kafka.topics), aggregator=Aggregator(windows=spec.aggregator.windows))
+    return Spec(
+        kafka=Kafka(topics=spec.kafka.topics),
+        aggregator=Aggregator(windows=spec.aggregator.windows),
+        validation=Validation(enabled=spec.validation.enabled),
+    )
 
 
 def _schema(spec: Spec) -> Spec:
@@ -46,14 +73,23 @@ def _schema(spec: Spec) -> Spec:
 
 
 def _unscaled() -> dict[str, object]:
-    return {name: field.get_default() for name, field in Scaled.model_fields.items()}
+    """Nothing of how many pods there are and of what they get."""
+    default = Scaled()
+    return {name: getattr(default, name) for name in ("replicas", "autoscaling", "resources")}
+
+
+def _of_validation(spec: Spec) -> Scaled:
+    return Scaled(
+        replicas=spec.validation.replicas if spec.validation.enabled else 0, resources=spec.validation.resources
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of worker.
 
-    `grace`: seconds from SIGTERM to SIGKILL, above what the worker itself allows for finishing.
+    `grace`: seconds from SIGTERM to SIGKILL, above what the worker itself allows for finishing. `wanted`: whether there
+    is such a worker at all, be it with 0 pods. `ports`: those that others than Prometheus connect to, by name.
     """
 
     name: str
@@ -62,6 +98,10 @@ class Kind:
     grace: int
     cassandra: bool = False
     lake: bool = False
+    registry: bool = False
+    ingest: bool = False
+    wanted: Callable[[Spec], bool] = lambda spec: True
+    ports: Callable[[Spec], Mapping[str, int]] = lambda spec: {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +120,29 @@ WORKERS: Mapping[str, Kind] = MappingProxyType(
         kind.name: kind
         for kind in (
             # one transaction: each of its calls may take 20 s; killed later, Kafka aborts it and others take over
-            Kind("aggregator", lambda spec: spec.aggregator, _aggregator, grace=45),
+            Kind(
+                "validation",
+                _of_validation,
+                _validation,
+                45,
+                registry=True,
+                wanted=lambda spec: spec.validation.enabled,
+            ),
+            Kind("aggregator", lambda spec: spec.aggregator, _aggregator, 45, registry=True),
             # waits 20 s for rows in flight
-            Kind("sink", lambda spec: spec.cassandra, _sink, grace=40, cassandra=True),
+            Kind("sink", lambda spec: spec.cassandra, _sink, 40, cassandra=True),
             # tries for 10 s to write up to a million readings
-            Kind("archiver", lambda spec: spec.lake, _archiver, grace=60, lake=True),
+            Kind("archiver", lambda spec: spec.lake, _archiver, 60, lake=True, registry=True),
+            # answers requests that wait for Kafka, by default up to 30 s
+            Kind(
+                "ingest",
+                lambda spec: Scaled(replicas=spec.ingest.replicas, resources=spec.ingest.resources),
+                _ingest,
+                45,
+                ingest=True,
+                wanted=lambda spec: spec.ingest.replicas > 0,
+                ports=lambda spec: {"http": spec.ingest.http.port},
+            ),
         )
     }
 )
@@ -93,6 +151,11 @@ SCHEMA = Task("schema", ("schema", "apply"), _schema, cassandra=True)
 REPLAY = Task("replay", ("reset", "aggregator", "--to-beginning", "--yes"), _aggregator, kafka=True)
 TASKS = (TOPICS.name, SCHEMA.name, REPLAY.name)
 """Components that are Jobs."""
+
+
+def workers_of(spec: Spec) -> list[Kind]:
+    """The workers a pipeline has, with or without pods."""
+    return [kind for kind in WORKERS.values() if kind.wanted(spec)]
 
 
 def sliced(pipeline: MeterPipeline, part: Slice) -> MeterPipeline:

@@ -5,9 +5,9 @@ all of them for a moment and moves partitions. So `maxSurge: 100%` brings all ne
 and `maxUnavailable: 0` lets the old ones go when the new ones are in the group; if there is no room for all of them, it
 goes on with those that fit. A pod without a partition is ready too, so more pods than partitions do not block it.
 
-Aggregators whose window sizes change are the exception: a partition that moved from a new pod to an old one and back
-would have windows begun, flushed and begun again. They are all stopped before the first new one starts (`Recreate`),
-until the change is through.
+Aggregators whose window sizes or source (readings, or what the validation passes on) change are the exception: a
+partition that moved from a new pod to an old one and back would have windows begun, flushed and begun again. They are
+all stopped before the first new one starts (`Recreate`), until the change is through.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def deployment(
     replayed: str | None = None,
 ) -> dict[str, Any]:
     """The Deployment `<pipeline>-<worker>`. `replicas` None: somebody else owns the number."""
-    pods, port = pipeline.spec.pods, pipeline.spec.monitoring.port
+    pods = pipeline.spec.pods
     labels = labels_of(owner.name, kind.name)
     matching = selector(owner.name, kind.name)
     worker = container(
@@ -49,7 +49,10 @@ def deployment(
         pods,
         settings,
         kind.scaled(pipeline.spec).resources,
-        ports=[{"name": "metrics", "containerPort": port, "protocol": "TCP"}],
+        ports=[
+            {"name": name, "containerPort": port, "protocol": "TCP"}
+            for name, port in {**kind.ports(pipeline.spec), "metrics": pipeline.spec.monitoring.port}.items()
+        ],
         **probes(),
     )
     spec: dict[str, Any] = {
@@ -97,8 +100,9 @@ def probes() -> dict[str, Any]:
 
 
 def windows_of(pipeline: MeterPipeline) -> str:
-    """The value of the annotation WINDOWS."""
-    return ",".join(map(str, pipeline.spec.aggregator.windows))
+    """The value of the annotation WINDOWS: sizes, and whether readings come by the validation."""
+    sizes = ",".join(map(str, pipeline.spec.aggregator.windows))
+    return f"{sizes} validated" if pipeline.spec.validation.enabled else sizes
 
 
 def strategy(kind: Kind, pipeline: MeterPipeline, live: Live | None) -> dict[str, Any]:

@@ -10,9 +10,11 @@ DNS = 53
 ANYWHERE: dict[str, Any] = {}
 
 
-def network_policy(owner: Owner, component: str, metrics: int, outward: Iterable[int] | None) -> dict[str, Any]:
-    """A worker: reached at its metrics port alone; connects to DNS and TCP ports `outward`, None: wherever it likes."""
-    return _policy(owner, component, {"matchLabels": selector(owner.name, component)}, outward, [_tcp([metrics])])
+def network_policy(
+    owner: Owner, component: str, inward: Iterable[int], outward: Iterable[int] | None
+) -> dict[str, Any]:
+    """A worker: reached at ports `inward` alone; connects to DNS and TCP ports `outward`, None: wherever it likes."""
+    return _policy(owner, component, {"matchLabels": selector(owner.name, component)}, outward, [_tcp(inward)])
 
 
 def tasks_policy(owner: Owner, tasks: Iterable[str], outward: Iterable[int] | None) -> dict[str, Any]:

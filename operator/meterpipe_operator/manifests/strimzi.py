@@ -11,7 +11,7 @@ from meterpipe.spec.topics import TopicPlan, plan_topics
 from meterpipe_operator.digest import digest
 from meterpipe_operator.facts import StrimziFacts
 from meterpipe_operator.labels import LIMIT, Owner, foreign
-from meterpipe_operator.workers import WORKERS
+from meterpipe_operator.workers import workers_of
 
 API = "kafka.strimzi.io/v1"
 CLUSTER = "strimzi.io/cluster"
@@ -71,12 +71,15 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
     """Names in full: a prefix would reach into pipelines whose names begin like ours."""
     names: Names = names_of(pipeline)
     for plan in plan_topics(pipeline):
-        of_readings = plan.name == names.readings
-        yield _acl("topic", plan.name, CONSUMED if of_readings else PRODUCED)
-    for worker in WORKERS:
-        yield _acl("group", names.group(worker), ("Read", "Describe"))
-    yield _acl("group", restore_group(names.changelog), ("Read", "Describe"))
-    yield _acl("transactionalId", f"{names.group('aggregator')}-", ("Write", "Describe"), "prefix")
+        only_read = plan.name == names.readings and pipeline.spec.ingest.replicas == 0
+        yield _acl("topic", plan.name, CONSUMED if only_read else PRODUCED)
+    for kind in workers_of(pipeline.spec):
+        yield _acl("group", names.group(kind.name), ("Read", "Describe"))
+    changelogs = {"aggregator": names.changelog, "validation": names.validation_changelog}
+    for kind in workers_of(pipeline.spec):
+        if kind.name in changelogs:
+            yield _acl("group", restore_group(changelogs[kind.name]), ("Read", "Describe"))
+            yield _acl("transactionalId", f"{names.group(kind.name)}-", ("Write", "Describe"), "prefix")
 
 
 def _acl(kind: str, name: str, operations: Iterable[str], pattern: str = "literal") -> dict[str, Any]:

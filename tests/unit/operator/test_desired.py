@@ -3,10 +3,10 @@
 import pytest
 from meterpipe_operator import kinds
 from meterpipe_operator.facts import Live, Missing, StrimziFacts
-from meterpipe_operator.workers import WORKERS
 
-from tests.unit.operator.world import EVERYTHING, by_ref, deployment, names, ref, wanted
+from tests.unit.operator.world import EVERYTHING, EXTRAS, by_ref, deployment, names, ref, wanted
 
+CORE = ("aggregator", "sink", "archiver")
 STOPPED = {name: {"replicas": 0} for name in ("aggregator", "cassandra", "lake")}
 STRIMZI = {"kafka": {"bootstrapServers": None, "strimzi": {"cluster": "c1", "namespace": "kafka"}}}
 C1 = StrimziFacts("c1", "kafka", "scram-sha-512", authorization=True)
@@ -18,14 +18,15 @@ def test_the_same_pipeline_and_facts_give_the_same_objects():
 
 def test_a_pipeline_has_three_workers_each_with_what_it_needs():
     made = by_ref(wanted())
-    for worker in WORKERS:
+    assert {one.name for one in made if one.kind == kinds.DEPLOYMENT} == {f"city-{worker}" for worker in CORE}
+    for worker in CORE:
         for kind in (kinds.DEPLOYMENT, kinds.CONFIG_MAP, kinds.SERVICE, kinds.SERVICE_ACCOUNT, kinds.NETWORK_POLICY):
             assert ref(kind, f"city-{worker}") in made
 
 
 def test_what_a_pod_mounts_is_applied_before_it():
     order = list(by_ref(wanted()))
-    for worker in WORKERS:
+    for worker in CORE:
         at = order.index(ref(kinds.DEPLOYMENT, f"city-{worker}"))
         assert order.index(ref(kinds.CONFIG_MAP, f"city-{worker}")) < at
         assert order.index(ref(kinds.SERVICE_ACCOUNT, f"city-{worker}")) < at
@@ -47,7 +48,7 @@ def test_no_job_runs_for_workers_without_pods():
     found = wanted(STOPPED)
     assert names(found.objects, kinds.JOB) == []
     assert found.after == {}
-    assert {deployment(found, worker)["spec"]["replicas"] for worker in WORKERS} == {0}
+    assert {deployment(found, worker)["spec"]["replicas"] for worker in CORE} == {0}
 
 
 def test_a_sink_without_pods_needs_no_tables():
@@ -88,15 +89,15 @@ def test_a_paused_pipeline_keeps_everything_but_its_pods():
         == set(paused.kept) & kept
         == {one for one in kept if one.name in ("city-topics", "city-schema")}
     )
-    assert {deployment(paused, worker)["spec"]["replicas"] for worker in WORKERS} == {0}
+    assert {deployment(paused, worker)["spec"]["replicas"] for worker in CORE} == {0}
 
 
 def test_while_kafka_is_missing_running_pods_stay_as_they_are():
     found = wanted(kafka=Missing("KafkaNotReady", "it is away"))
     assert names(found.objects, kinds.DEPLOYMENT) == []
-    for worker in WORKERS:
+    for worker in CORE:
         assert {ref(kinds.DEPLOYMENT, f"city-{worker}"), ref(kinds.CONFIG_MAP, f"city-{worker}")} <= found.kept
-    assert ref(kinds.SECRET, "city-kafka") in found.kept
+    assert {"kafka", "topics"} <= found.undecided
 
 
 def test_while_cassandra_is_missing_only_the_sink_is_left_alone():
@@ -233,6 +234,23 @@ def test_when_it_is_done_the_aggregators_run_again_and_the_nonce_is_remembered()
 
 def test_pods_are_not_cut_off_from_a_kafka_that_cannot_be_told_at_the_moment():
     found = wanted(kafka=Missing("KafkaNotFound", "there is none"))
-    policies = {ref(kinds.NETWORK_POLICY, f"city-{part}") for part in ("tasks", *WORKERS)}
+    policies = {ref(kinds.NETWORK_POLICY, f"city-{part}") for part in ("tasks", *CORE)}
     assert policies <= found.kept
     assert not policies & by_ref(found).keys()
+
+
+def test_workers_a_pipeline_need_not_have_come_and_go_whole():
+    extra = set(by_ref(wanted(EXTRAS))) - set(by_ref(wanted()))
+    for worker in ("validation", "ingest"):
+        for kind in (kinds.DEPLOYMENT, kinds.CONFIG_MAP, kinds.SERVICE, kinds.SERVICE_ACCOUNT, kinds.NETWORK_POLICY):
+            assert ref(kind, f"city-{worker}") in extra
+
+
+def test_edge_adapters_may_write_readings_and_nobody_else():
+    def may_write(spec):
+        (user,) = [one for one in wanted(spec, strimzi=C1).objects if one["kind"] == "KafkaUser"]
+        rights = {one["resource"]["name"]: one["operations"] for one in user["spec"]["authorization"]["acls"]}
+        return "Write" in rights["energy-city-readings"]
+
+    assert not may_write(STRIMZI)
+    assert may_write({**STRIMZI, "ingest": EXTRAS["ingest"]})

@@ -126,6 +126,19 @@ def test_what_is_kept_is_neither_written_nor_deleted():
     assert ref(kinds.SECRET, "city-kafka") not in touched
 
 
+def test_while_kafka_is_missing_no_job_and_no_user_goes():
+    user = {
+        "apiVersion": "kafka.strimzi.io/v1",
+        "kind": "KafkaUser",
+        "metadata": {
+            "name": "energy-city", "namespace": "kafka", "labels": {"app.kubernetes.io/component": "kafka"},
+        },
+    }  # fmt: skip
+    away = wanted({"aggregator": {"replicas": 2}}, kafka=Missing("KafkaNotFound", "away"))
+    made = plan(away, [*there(), user])
+    assert not {one.ref.kind for one in made.delete} & {kinds.JOB, kinds.KAFKA_USER, kinds.SECRET}
+
+
 def test_topics_are_never_deleted():
     topic = {
         "apiVersion": "kafka.strimzi.io/v1",

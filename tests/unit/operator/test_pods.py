@@ -5,9 +5,9 @@ from meterpipe_operator import kinds
 from meterpipe_operator.facts import Live
 from meterpipe_operator.workers import WORKERS
 
-from tests.unit.operator.world import by_ref, deployment, names, pipeline, ref, wanted
+from tests.unit.operator.world import EXTRAS, by_ref, deployment, names, pipeline, ref, wanted
 
-FROM_ALL = [one for one in wanted({"replay": {"nonce": "n"}}).objects if one["kind"] in ("Deployment", "Job")]
+FROM_ALL = [one for one in wanted(EXTRAS).objects if one["kind"] in ("Deployment", "Job")]
 
 
 @pytest.fixture(params=FROM_ALL, ids=lambda one: one["metadata"]["name"])
@@ -43,7 +43,7 @@ def test_a_pod_mounts_the_keys_it_uses_and_no_others(pod):
     mounted = {
         s["secret"]["name"]: [i["key"] for i in s["secret"]["items"]] for s in volume["projected"]["sources"][1:]
     }
-    keys = {"city-kafka": ["password"], "store": ["password"], "s3": ["accessKey", "secretKey"]}
+    keys = {"city-kafka": ["password"], "store": ["password"], "s3": ["accessKey", "secretKey"], "gates": ["tokens"]}
     assert mounted
     assert all(keys[name] == used for name, used in mounted.items())
 
@@ -59,10 +59,10 @@ def test_a_worker_mounts_the_secrets_of_its_own_services(worker, secrets):
 
 @pytest.mark.parametrize("worker", WORKERS)
 def test_a_worker_is_started_on_its_file_and_probed_at_its_port(worker):
-    made = deployment(wanted({"monitoring": {"port": 9100}}), worker)
+    made = deployment(wanted({**EXTRAS, "monitoring": {"port": 9100}}), worker)
     (container,) = made["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["worker", worker, "--config", "/etc/meterpipe/worker.json"]
-    assert container["ports"][0]["containerPort"] == 9100
+    assert {"name": "metrics", "containerPort": 9100, "protocol": "TCP"} in container["ports"]
     assert container["livenessProbe"]["httpGet"]["path"] == "/live"
     assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
 
@@ -79,7 +79,7 @@ def test_a_sink_has_more_time_to_finish_than_it_takes():
 
 def test_pods_are_exchanged_all_at_once_and_without_a_gap():
     for worker in WORKERS:
-        rolling = deployment(wanted(), worker)["spec"]["strategy"]
+        rolling = deployment(wanted(EXTRAS), worker)["spec"]["strategy"]
         assert rolling == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "100%", "maxUnavailable": 0}}
 
 
@@ -120,6 +120,15 @@ def test_the_users_labels_cannot_take_a_pod_out_of_its_deployment():
     made = deployment(wanted({"pods": {"labels": {"app.kubernetes.io/component": "mine"}}}), "sink")
     template = made["spec"]["template"]["metadata"]["labels"]
     assert made["spec"]["selector"]["matchLabels"].items() <= template.items()
+
+
+def test_the_adapters_service_has_an_address_and_lets_gateways_in():
+    made = by_ref(wanted(EXTRAS))
+    service = made[ref(kinds.SERVICE, "city-ingest")]["spec"]
+    assert "clusterIP" not in service
+    assert {one["name"]: one["port"] for one in service["ports"]} == {"http": 8090, "metrics": 8080}
+    (inward,) = made[ref(kinds.NETWORK_POLICY, "city-ingest")]["spec"]["ingress"]
+    assert {one["port"] for one in inward["ports"]} == {8080, 8090}
 
 
 def test_a_long_name_is_cut_and_stays_a_name():

@@ -8,12 +8,13 @@ from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.load import load_model
 from meterpipe.spec.names import names_of
 from meterpipe_operator import kinds
+from meterpipe_operator.facts import RegistryFacts, Secret
 from meterpipe_operator.workers import WORKERS, sliced
 
-from tests.unit.operator.world import by_ref, deployment, facts, pipeline, ref, wanted
+from tests.unit.operator.world import EXTRAS, by_ref, deployment, facts, merged, pipeline, ref, wanted
 
-ALL = {"aggregator", "sink", "archiver"}
-READERS = {"aggregator", "archiver"}
+ALL = set(WORKERS)
+READERS = ALL - {"sink"}
 CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"aggregator": {"grace": 600}}, {"aggregator"}),
     ({"aggregator": {"duplicates": "count"}}, {"aggregator"}),
@@ -49,12 +50,17 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"network": {"extraPorts": [9999]}}, set()),
     ({"deletionPolicy": "Delete"}, set()),
     ({"paused": True}, set()),
+    ({"validation": {"spike": {"factor": 20}}}, {"validation"}),
+    ({"validation": {"replicas": 4}}, set()),
+    ({"ingest": {"maxPending": 5000}}, {"ingest"}),
+    ({"ingest": {"replicas": 3}}, set()),
+    ({"readings": {"formats": ["json"]}}, READERS),
     ({"replay": {"nonce": "again"}}, set()),
 ]
 
 
 def template(spec: dict[str, Any], worker: str) -> Any:
-    return deployment(wanted(spec), worker)["spec"]["template"]
+    return deployment(wanted(merged(EXTRAS, spec)), worker)["spec"]["template"]
 
 
 @pytest.mark.parametrize(("change", "rolled"), CHANGES, ids=lambda value: str(value) if isinstance(value, dict) else "")
@@ -78,9 +84,9 @@ def test_a_worker_finds_in_its_file_what_it_reads_and_the_same_names(worker):
         "cassandra": {"keyspace": "mine"},
         "lake": {"prefix": "there", "bucket": "bucket"},
     }
-    text = by_ref(wanted(spec))[ref(kinds.CONFIG_MAP, f"city-{worker}")]["data"]["worker.json"]
+    text = by_ref(wanted(merged(EXTRAS, spec)))[ref(kinds.CONFIG_MAP, f"city-{worker}")]["data"]["worker.json"]
     config = load_model(text, WorkerConfig)
-    whole = pipeline(spec)
+    whole = pipeline(merged(EXTRAS, spec))
     mine, all_names = names_of(config.pipeline), names_of(whole)
     assert mine.prefix == all_names.prefix
     assert config.pipeline.spec.monitoring == whole.spec.monitoring
@@ -95,6 +101,11 @@ def test_a_worker_finds_in_its_file_what_it_reads_and_the_same_names(worker):
         assert config.pipeline.spec.aggregator.windows == (30, 60)
         assert config.cassandra is not None
         assert config.cassandra.username == "worker"
+    if worker == "aggregator":
+        assert mine.validated
+    if worker == "ingest":
+        assert config.ingest is not None
+        assert str(config.ingest.token_files["north"]) == "/etc/meterpipe/secrets/group-north/tokens"
     if worker == "archiver":
         assert mine.lake_prefix == "there"
         assert config.pipeline.spec.lake.bucket == "bucket"
@@ -128,5 +139,28 @@ def test_another_secret_rolls_the_pods_that_mount_it(change, rolled):
         after["cassandra"] = replace(before.cassandra, login=login)
     if "lake" in change:
         after["lake"] = replace(before.lake, secret=replace(before.lake.secret, digest="d-new"))
-    one, other = wanted(), wanted(None, **after)
+    one, other = wanted(EXTRAS), wanted(EXTRAS, **after)
     assert {w for w in WORKERS if deployment(one, w)["spec"] != deployment(other, w)["spec"]} == rolled
+
+
+def test_switching_the_validation_on_rolls_the_aggregators_that_then_read_what_it_passes_on():
+    one, other = wanted(), wanted({"validation": {"enabled": True}})
+    rolled = {
+        w for w in ("aggregator", "sink", "archiver") if deployment(one, w)["spec"] != deployment(other, w)["spec"]
+    }
+    assert rolled == {"aggregator"}
+
+
+def test_avro_readers_are_told_of_the_registry_and_mount_its_secret():
+    registry = RegistryFacts("http://registry:8081", "me", Secret("reg", ("username", "password"), "d-reg"))
+    avro = merged(EXTRAS, {"readings": {"formats": ["avro"], "registry": {"url": "http://registry:8081"}}})
+    found = wanted(avro, registry=registry)
+    for worker in ("aggregator", "archiver", "validation"):
+        config = load_model(by_ref(found)[ref(kinds.CONFIG_MAP, f"city-{worker}")]["data"]["worker.json"], WorkerConfig)
+        assert config.registry is not None
+        assert (config.registry.url, config.registry.username) == ("http://registry:8081", "me")
+        assert str(config.registry.password_file) == "/etc/meterpipe/secrets/registry/password"
+        sources = deployment(found, worker)["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"]
+        assert "reg" in {one["secret"]["name"] for one in sources[1:]}
+        egress = by_ref(found)[ref(kinds.NETWORK_POLICY, f"city-{worker}")]["spec"]["egress"]
+        assert 8081 in {port["port"] for rule in egress for port in rule["ports"]}

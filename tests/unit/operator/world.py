@@ -8,7 +8,7 @@ from meterpipe.spec.load import pipeline_of
 from meterpipe.spec.models import MeterPipeline
 from meterpipe_operator import kinds
 from meterpipe_operator.desired import Desired, desired
-from meterpipe_operator.facts import CassandraFacts, Facts, KafkaFacts, LakeFacts, Login, Secret, Settings
+from meterpipe_operator.facts import CassandraFacts, Facts, IngestFacts, KafkaFacts, LakeFacts, Login, Secret, Settings
 from meterpipe_operator.kinds import Kind, Manifest, Ref, ref_of
 from meterpipe_operator.labels import APPLIED, Owner
 from meterpipe_operator.plan import stamped
@@ -23,6 +23,12 @@ KAFKA = KafkaFacts(
 )
 CASSANDRA = CassandraFacts(("c1",), 9042, "dc1", Login("worker", Secret("store", ("password",), "d-store")))
 LAKE = LakeFacts(Secret("s3", ("accessKey", "secretKey"), "d-lake"))
+INGEST = IngestFacts({"north": Secret("gates", ("tokens",), "d-gates")})
+EXTRAS: dict[str, Any] = {
+    "validation": {"enabled": True},
+    "ingest": {"replicas": 1, "groups": [{"name": "north", "secretName": "gates"}]},
+}
+"""The workers that a pipeline need not have."""
 GIVEN: dict[str, Any] = {
     "kafka": {"bootstrapServers": "k1:9094,k2:9094"},
     "cassandra": {"contactPoints": ["c1"], "secretName": "store"},
@@ -52,7 +58,9 @@ def pipeline(spec: Mapping[str, Any] | None = None) -> MeterPipeline:
 
 def facts(**changes: Any) -> Facts:
     """Facts of a cluster where all is well, with changes."""
-    return Facts(**{"settings": SETTINGS, "kafka": KAFKA, "cassandra": CASSANDRA, "lake": LAKE, **changes})
+    return Facts(
+        **{"settings": SETTINGS, "kafka": KAFKA, "cassandra": CASSANDRA, "lake": LAKE, "ingest": INGEST, **changes}
+    )
 
 
 def wanted(spec: Mapping[str, Any] | None = None, **changes: Any) -> Desired:

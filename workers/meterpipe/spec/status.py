@@ -36,6 +36,8 @@ class Workers(Model):
     aggregator: WorkerStatus | None = Field(None, description="The aggregator.")
     sink: WorkerStatus | None = Field(None, description="The sink to Cassandra.")
     archiver: WorkerStatus | None = Field(None, description="The archiver to the lake.")
+    validation: WorkerStatus | None = Field(None, description="The validation.")
+    ingest: WorkerStatus | None = Field(None, description="The edge adapters.")
 
 
 class Status(Model):
