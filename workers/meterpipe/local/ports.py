@@ -31,6 +31,11 @@ def forget_taken(data: DataDir, names: Iterable[str]) -> None:
     data.ports.write_text(json.dumps(kept, indent=2))
 
 
+def free(port: int) -> bool:
+    """Whether nobody listens at this port of the machine."""
+    return _bindable(port)
+
+
 def _known(data: DataDir) -> dict[str, int]:
     try:
         known: dict[str, int] = json.loads(data.ports.read_text())

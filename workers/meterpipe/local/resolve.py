@@ -10,6 +10,7 @@ from meterpipe.local.errors import LocalError
 from meterpipe.local.services import Connections
 from meterpipe.spec.connections import (
     CassandraConnection,
+    IngestConnection,
     KafkaConnection,
     LakeConnection,
     RegistryConnection,
@@ -55,6 +56,7 @@ def resolve(pipeline: MeterPipeline, embedded: Connections, secrets: Path, schem
         cassandra=_cassandra(pipeline, secrets) or embedded.cassandra,
         lake=_lake(pipeline, secrets) or embedded.lake,
         registry=registry_connection(pipeline, secrets, schemas) or embedded.registry,
+        ingest=_ingest(pipeline, secrets),
     )
 
 
@@ -129,6 +131,29 @@ def registry_connection(
         password_file=_file(folder, "password"),
         ca_file=trusted,
         cache=schemas,
+    )
+
+
+def _ingest(pipeline: MeterPipeline, secrets: Path) -> IngestConnection | None:
+    """Secrets of the edge adapters. Without tokens they are to be reached from this machine only."""
+    ingest = pipeline.spec.ingest
+    if not ingest.replicas:
+        return None
+    tokens = {
+        group.name: _file(_folder(secrets, f"the secretName of group {group.name}", group.secret_name), "tokens")
+        for group in ingest.groups
+    }
+    username, password, authority = None, None, None
+    if ingest.mqtt is not None and ingest.mqtt.secret_name is not None:
+        folder = _folder(secrets, "spec.ingest.mqtt.secretName", ingest.mqtt.secret_name)
+        username, password = _file(folder, "username").read_text().strip(), _file(folder, "password")
+        authority = folder / "ca.crt" if (folder / "ca.crt").exists() else None
+    return IngestConnection(
+        host="127.0.0.1" if ingest.anonymous else "0.0.0.0",
+        token_files=tokens,
+        mqtt_username=username,
+        mqtt_password_file=password,
+        mqtt_ca_file=authority,
     )
 
 

@@ -55,6 +55,7 @@ def session(
             config = resolve(pipeline, embedded, secrets, data.schemas)
             prepare(config, say)
             names = worker_counts(pipeline, aggregators)
+            _refuse_taken_port(pipeline, names)
             metrics = _metrics_ports(data, names)
             supervisor = Supervisor(data, _commands(data, config, metrics))
             try:
@@ -98,8 +99,16 @@ def worker_counts(pipeline: MeterPipeline, aggregators: int | None = None) -> li
         "validation": spec.validation.replicas if spec.validation.enabled else 0,
         "sink": spec.cassandra.replicas,
         "archiver": spec.lake.replicas,
+        "ingest": spec.ingest.replicas,
     }
     return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
+
+
+def _refuse_taken_port(pipeline: MeterPipeline, names: list[str]) -> None:
+    """Raise LocalError if another program listens where gateways are to post to."""
+    port = pipeline.spec.ingest.http.port
+    if any(kind_of(name) == "ingest" for name in names) and not ports.free(port):
+        raise LocalError(f"port {port} is taken", "stop what listens there, or choose another spec.ingest.http.port")
 
 
 def kind_of(worker: str) -> str:
@@ -119,7 +128,11 @@ def _commands(data: DataDir, config: WorkerConfig, metrics: dict[str, int]) -> l
     data.config.write_text(config.model_dump_json(by_alias=True, exclude_none=True, indent=2))
     base = (sys.executable, "-m", "meterpipe.cli.main", "worker")
     return [
-        Command(name, (*base, kind_of(name), "--config", str(data.config), "--port", str(port), "--host", "127.0.0.1"))
+        Command(
+            name,
+            (*base, kind_of(name), "--config", str(data.config), "--port", str(port), "--host", "127.0.0.1"),
+            {"METERPIPE_INSTANCE": name},
+        )
         for name, port in metrics.items()
     ]
 

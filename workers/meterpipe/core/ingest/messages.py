@@ -15,7 +15,7 @@ from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON
 from meterpipe.core.envelope_codec import split_envelope
 from meterpipe.core.ingest.rows import Rows
 from meterpipe.core.murmur2 import partition_of
-from meterpipe.core.readings import Key, KeyTable, Readings, to_arrow
+from meterpipe.core.readings import EMPTY, Key, KeyTable, Readings, to_arrow
 from meterpipe.spec.models import KeyRule, ReadingsFormat
 from meterpipe.spec.models import Readings as ReadingsSpec
 
@@ -44,12 +44,14 @@ class _Home(NamedTuple):
 
 
 class Router:
-    """Makes the messages of one readings topic."""
+    """Makes the messages of one readings topic. ValueError if the pipeline accepts neither JSON nor envelopes."""
 
     def __init__(self, spec: ReadingsSpec, partitions: int) -> None:
         self._rule, self._partitions = spec.key, partitions
         self._json = ReadingsFormat.JSON in spec.formats
         self._envelopes = ReadingsFormat.ENVELOPE in spec.formats
+        if not (self._json or self._envelopes):
+            raise ValueError("spec.readings.formats must hold json or envelope: ingest writes no other")
         names = {name: msgspec.json.encode(text).decode() for name, text in spec.fields.model_dump().items()}
         self._names = names
         self._value = f",{names['value']}:"
@@ -145,4 +147,4 @@ def _merge(parts: Sequence[Rows]) -> tuple[list[Key], Readings]:
                 readings.row,
             )
         )
-    return list(place), Readings.concat(columns)
+    return list(place), Readings.concat([EMPTY, *columns])
