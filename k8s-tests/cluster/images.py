@@ -44,16 +44,8 @@ RECIPES = {
     ),
     "meterpipe": Recipe(
         "workers and operator of this checkout",
-        (PYTHON_ROOT, project.locked_wheels, project.project),
-        ImageConfig(
-            entrypoint=("meterpipe",),
-            env=(
-                "PATH=/opt/meterpipe/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "PYTHONPATH=/opt/meterpipe",
-                "PYTHONUNBUFFERED=1",
-            ),
-            user=USER,
-        ),
+        (layers.debian(*project.CONTENTS.packages), project.locked_wheels, project.project),
+        project.CONTENTS.config,
     ),
     "kafka": Recipe(
         "Kafka 4, one broker with KRaft; settings: images/kafka/start.sh",

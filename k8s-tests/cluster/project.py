@@ -1,9 +1,10 @@
-"""The layers of this checkout's own image: what its lock file names, and the project itself."""
+"""The layers of this checkout's own image: what its lock file names, and the project itself, as its Dockerfile says."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from cluster import dockerfile
 from cluster.archive import Entry
 from cluster.errors import ClusterError
 from cluster.layers import PYTHON, UV_INSTALL, packed
@@ -14,8 +15,8 @@ from cluster.store import Store
 CHECKOUT = HERE.parent.parent
 PYPROJECT = CHECKOUT / "pyproject.toml"
 LOCK = CHECKOUT / "requirements.lock"
-SOURCES = tuple(CHECKOUT / name for name in ("pyproject.toml", "README.md", "LICENSE", "workers", "operator"))
-EXTRAS = ("operator", "batch")  # of pyproject.toml; the others are for laptops and developers
+CONTENTS = dockerfile.read(CHECKOUT / "Dockerfile")
+SOURCES = tuple(CHECKOUT / name for name in CONTENTS.sources if name != LOCK.name)
 OLD_LOCK = "make requirements.lock anew: it is older than pyproject.toml"
 TARGET = "opt/meterpipe"
 
@@ -26,7 +27,7 @@ def locked_wheels(store: Store) -> Path:
         raise ClusterError(f"{LOCK} does not exist", "`uv pip compile` makes it from pyproject.toml")
     # only names: versions and hashes are the lock file's
     command = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", PYTHON)
-    extras = [f"--extra={extra}" for extra in EXTRAS]
+    extras = [f"--extra={extra}" for extra in CONTENTS.extras]
     needed = run(
         *command, *extras, "--constraint", LOCK, PYPROJECT, hint="is requirements.lock older than pyproject.toml?"
     )
