@@ -65,6 +65,6 @@ def test_an_idle_operator_uses_hardly_any_time_and_writes_nothing(
     time.sleep(10)  # what the pipelines' start had it do
     with writes_of(f"system:serviceaccount:{NAMESPACE}:{NAME}") as writes:
         share = release.cpu_share(QUIET)
-    note(f"{share:.1%} of a core with {COUNT} pipelines, {len(writes.lines)} writes in {QUIET:.0f} s")
+    note(f"{share:.2%} of a core with {COUNT} pipelines, {len(writes.lines)} writes in {QUIET:.0f} s")
     assert writes.lines == []
     assert share <= SHARE

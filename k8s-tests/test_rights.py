@@ -37,9 +37,10 @@ def reviews(rules: list[str], user: str, namespace: str) -> Iterator[dict[str, A
 def allowed(kube: Kube, rules: list[str], user: str, namespace: str) -> dict[str, bool]:
     """The answers, by `verb resource`."""
     asked = {"apiVersion": "v1", "kind": "List", "items": list(reviews(rules, user, namespace))}
-    answer = json.loads(kube.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(asked)))
-    found = {}
-    for item in answer["items"]:
+    answer, found = kube.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(asked)).strip(), {}
+    while answer:  # one object after the other
+        item, end = json.JSONDecoder().raw_decode(answer)
+        answer = answer[end:].lstrip()
         about = item["spec"]["resourceAttributes"]
         what = "/".join(filter(None, (about["resource"], about.get("subresource"))))
         found[f"{about['verb']} {what}"] = bool(item["status"]["allowed"])
@@ -69,7 +70,8 @@ def test_pods_of_workers_have_no_token_no_privilege_and_no_writable_root(city: P
     selector = f"app.kubernetes.io/instance=city,app.kubernetes.io/component={worker}"
     for pod in city.kube.get("pods", "-l", selector)["items"]:
         spec = pod["spec"]
-        assert not [volume for volume in spec["volumes"] if "projected" in volume]
+        sources = [source for volume in spec["volumes"] for source in volume.get("projected", {}).get("sources", [])]
+        assert not [source for source in sources if "serviceAccountToken" in source]
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
