@@ -4,7 +4,8 @@ import pytest
 from meterpipe.local.errors import LocalError
 from meterpipe.local.resolve import embedded_services, refuse_clusters, resolve
 from meterpipe.local.services import Connections
-from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection
+from meterpipe.local.session import worker_counts
+from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection, RegistryConnection
 from meterpipe.spec.models import MeterPipeline
 
 EMBEDDED = Connections(
@@ -62,3 +63,34 @@ def test_a_missing_secret_is_named_with_its_field_and_path(tmp_path: Path):
 def test_what_needs_kubernetes_is_refused_with_the_way_out():
     with pytest.raises(LocalError, match=r"spec\.kafka\.strimzi needs Kubernetes"):
         refuse_clusters(pipeline(kafka={"strimzi": {"cluster": "c"}}))
+
+
+def test_a_registry_is_embedded_for_avro_only_and_only_if_none_is_named():
+    avro = {"formats": ["json", "avro"]}
+    assert "registry" in embedded_services(pipeline(readings=avro))
+    named = pipeline(readings=avro | {"registry": {"url": "http://registry:8080"}})
+    assert "registry" not in embedded_services(named)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "files", "told"),
+    [
+        ("basic", {"username": "me\n", "password": "x"}, {"username": "me", "password_file": "password"}),
+        ("bearer", {"token": "x", "ca.crt": "y"}, {"token_file": "token", "ca_file": "ca.crt"}),
+    ],
+)
+def test_a_registrys_secrets_are_files_too(tmp_path: Path, mechanism, files, told):
+    (tmp_path / "reg").mkdir()
+    for name, text in files.items():
+        (tmp_path / "reg" / name).write_text(text)
+    auth = {"mechanism": mechanism, "secretName": "reg"}
+    secured = pipeline(readings={"registry": {"url": "https://registry", "auth": auth}})
+    paths = {key: text if key == "username" else tmp_path / "reg" / text for key, text in told.items()}
+    wanted = RegistryConnection(url="https://registry", cache=tmp_path / "schemas", **paths)
+    assert resolve(secured, EMBEDDED, tmp_path, tmp_path / "schemas").registry == wanted
+
+
+def test_the_validation_runs_where_it_is_enabled():
+    assert "validation-0" not in worker_counts(pipeline())
+    names = worker_counts(pipeline(validation={"enabled": True, "replicas": 2}))
+    assert names[:3] == ["aggregator-0", "validation-0", "validation-1"]

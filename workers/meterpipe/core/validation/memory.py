@@ -43,13 +43,15 @@ class Memory:
 
     def add(self, instants: Instants) -> None:
         """Remember."""
-        if self._span_ms and len(instants):
-            self._chunks.append(instants)
+        if not self._span_ms or not len(instants):
+            return
+        self._chunks.append(instants)
+        while len(self._chunks) > 1 and 2 * len(self._chunks[-1]) > len(self._chunks[-2]):
+            self._chunks[-2:] = [Instants.concat(self._chunks[-2:])]  # few chunks, and each row is copied seldom
 
     def all(self) -> Instants:
         """Everything remembered."""
-        self._chunks = [Instants.concat([NO_INSTANTS, *self._chunks])]
-        return self._chunks[0]
+        return Instants.concat([NO_INSTANTS, *self._chunks])
 
     def prune(self, newest: npt.NDArray[np.int64], force: bool = False) -> None:
         """Forget what nobody asks for any more; `newest`: of each key."""
@@ -114,16 +116,15 @@ class Memory:
     ) -> dict[tuple[int, int], tuple[int, float]]:
         """Rank and value of the remembered instants with these hashes."""
         best: dict[tuple[int, int], tuple[int, float]] = {}
-        if not self._chunks:
-            return best
-        everything = self.all()
-        concerned = np.zeros(int(max(everything.key.max(initial=0), keys.max(initial=0))) + 1, bool)
+        concerned = np.zeros(int(keys.max(initial=0)) + 1, bool)
         concerned[keys] = True
-        some = everything.take(concerned[everything.key])
-        some = some.take(_is_in(_hash(some.key, some.ts), wanted))
-        columns = (some.key.tolist(), some.ts.tolist(), some.rank.tolist(), some.value.tolist())
-        for key, ts, rank, value in zip(*columns, strict=True):
-            best[key, ts] = rank, value  # of one instant the last accepted is the best
+        for chunk in self._chunks:
+            near = np.flatnonzero(chunk.key < len(concerned))
+            some = chunk.take(near[concerned[chunk.key[near]]])
+            some = some.take(_is_in(_hash(some.key, some.ts), wanted))
+            columns = (some.key.tolist(), some.ts.tolist(), some.rank.tolist(), some.value.tolist())
+            for key, ts, rank, value in zip(*columns, strict=True):
+                best[key, ts] = rank, value  # of one instant the last accepted is the best
         return best
 
 
