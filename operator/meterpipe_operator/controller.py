@@ -49,6 +49,7 @@ class Controller:
     queue: WorkQueue[Key] = field(default_factory=lambda: WorkQueue(time.monotonic))
     dependents: Dependents = field(default_factory=Dependents)
     primed: bool = False
+    _denied: frozenset[Kind] = frozenset()
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -64,7 +65,7 @@ class Controller:
 
     async def discover(self) -> frozenset[Kind]:
         """Look which optional kinds there are; gives back those that are new."""
-        found = await self.api.kinds()
+        found = await self.api.kinds() - self._denied
         new = found - self.reconciler.kinds
         self.reconciler.kinds = found
         return frozenset(new)
@@ -119,6 +120,7 @@ class Controller:
                 if not kind.optional:
                     raise
                 log.warning("%s are left out: %s", kind.plural, error)
+                self._denied |= {kind}
                 self.reconciler.kinds -= {kind}
                 return
             before = {ref: self.cache.get(ref) for ref in map(ref_of, found)}

@@ -10,9 +10,9 @@ from meterpipe.spec.models import DeletionPolicy, MeterPipeline
 
 from meterpipe_operator.desired import Desired
 from meterpipe_operator.kinds import DEPLOYMENT, JOB, KAFKA_TOPIC, KAFKA_USER, Manifest, Ref, ref_of
+from meterpipe_operator.observe import FOREIGN
 
 FINALIZER = "meterpipe.io/kafka"
-FOREIGN = (KAFKA_USER, KAFKA_TOPIC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,23 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from meterpipe_operator.cache import Cache
-from meterpipe_operator.kinds import CONTROLLER_REVISION, KINDS, METER_PIPELINE, POD, Manifest, Ref, labels_of, ref_of
+from meterpipe_operator.kinds import (
+    CONTROLLER_REVISION,
+    KAFKA_TOPIC,
+    KAFKA_USER,
+    KINDS,
+    METER_PIPELINE,
+    POD,
+    Manifest,
+    Ref,
+    labels_of,
+    ref_of,
+)
 from meterpipe_operator.labels import NAMESPACE, PIPELINE
 
 OWNED = tuple(kind for kind in KINDS if kind.owned)
+FOREIGN = (KAFKA_USER, KAFKA_TOPIC)
+"""Kinds of which a pipeline has objects in other namespaces."""
 
 
 class Key(NamedTuple):
@@ -57,7 +70,7 @@ class View:
         """All objects that are the pipeline's, wherever they are."""
         found: list[Manifest] = []
         for kind in OWNED:
-            place = None if kind.external else self._key.namespace
+            place = None if kind in FOREIGN else self._key.namespace
             mine = self._cache.labelled(kind, place, PIPELINE, self._key.name)
             found += [one for one in mine if owner_of(one) == self._key]
         return tuple(found)

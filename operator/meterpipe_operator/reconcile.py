@@ -73,8 +73,8 @@ class Reconciler:
         wake = self._sharing(key, known.claims | before) if known.claims != before else frozenset()
         self._known[key] = known
         if is_deleted(resource):
-            await self._leave(resource, known.chosen.pipeline, view)
-            return Outcome(wake=wake)
+            again = await self._leave(key, resource, known.chosen.pipeline, view)
+            return Outcome(again=again, wake=wake)
         situation, again = await self._bring_up(key, resource, known, view)
         await self._tell(key, situation)
         return Outcome(frozenset(view.asked), again, wake)
@@ -101,7 +101,7 @@ class Reconciler:
             planned = self._sensible(plan(wanted, observed))
             if planned.empty or errors or number == ROUNDS - 1:
                 break
-            await self._hold(resource, wanted, observed)
+            await self._hold(key, wanted, observed)
             errors = await self._act(key, planned)
         figures = self.figures.get(key, {})
         situation = Situation(
@@ -174,24 +174,27 @@ class Reconciler:
         kept = tuple(apply for apply in planned.apply if not is_futile(apply))
         return Plan(planned.first, planned.claim, kept, planned.delete, planned.wait)
 
-    async def _hold(self, resource: Manifest, wanted: Desired, observed: tuple[Manifest, ...]) -> None:
+    async def _hold(self, key: Key, wanted: Desired, observed: tuple[Manifest, ...]) -> None:
         """Put our finalizer on a pipeline before the first object is made that only we can take away."""
-        key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
-        present = self.cache.get(key.ref) or resource
-        if must_hold(wanted, observed) and not is_held(present):
-            await self._finalizers(present, [*(present["metadata"].get("finalizers") or ()), FINALIZER])
+        resource = self.cache.get(key.ref)
+        if resource is not None and must_hold(wanted, observed) and not is_held(resource):
+            await self._finalizers(resource, [*(resource["metadata"].get("finalizers") or ()), FINALIZER])
 
-    async def _leave(self, resource: Manifest, pipeline: MeterPipeline | None, view: View) -> None:
-        if not is_held(resource):
-            return
-        parting = farewell(pipeline, view.observed, view.pods)
-        key = Key(resource["metadata"]["namespace"], resource["metadata"]["name"])
+    async def _leave(self, key: Key, resource: Manifest, pipeline: MeterPipeline | None, view: View) -> bool:
+        """Take away what only we can, then let the pipeline go. Whether something was refused."""
         errors: list[str] = []
-        for ref in parting.delete:
-            await self._delete(key, ref, "the pipeline is deleted", errors)
-        if parting.release:
-            others = [one for one in resource["metadata"].get("finalizers") or () if one != FINALIZER]
-            await self._finalizers(resource, others)
+        while is_held(resource) and not errors:
+            parting = farewell(pipeline, view.observed, view.pods)
+            if parting.release:
+                others = [one for one in resource["metadata"]["finalizers"] if one != FINALIZER]
+                await self._finalizers(resource, others)
+                break
+            going = [ref for ref in parting.delete if not _is_going(self.cache.get(ref))]
+            if not going:
+                break  # an event will tell that it has gone
+            for ref in going:
+                await self._delete(key, ref, "the pipeline is deleted", errors)
+        return bool(errors)
 
     async def _finalizers(self, resource: Manifest, finalizers: list[str]) -> None:
         metadata = resource["metadata"]
@@ -262,3 +265,7 @@ class Reconciler:
 def _claimant(resource: Manifest, pipeline: MeterPipeline) -> Claimant:
     metadata = resource["metadata"]
     return Claimant(metadata["creationTimestamp"], metadata["uid"], pipeline)
+
+
+def _is_going(manifest: Manifest | None) -> bool:
+    return manifest is None or manifest["metadata"].get("deletionTimestamp") is not None

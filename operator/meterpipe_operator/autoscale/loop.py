@@ -66,6 +66,12 @@ class Autoscaler:
         return found
 
     async def _pipeline(self, key: Key, workers: Mapping[str, list[Manifest]]) -> None:
+        try:
+            await self._look(key, workers)
+        except Exception:
+            log.exception("%s: looking at its pods failed", key)
+
+    async def _look(self, key: Key, workers: Mapping[str, list[Manifest]]) -> None:
         pipeline = self.reconciler.pipeline(key)
         if pipeline is None:
             return

@@ -6,7 +6,8 @@ import pytest
 from meterpipe_operator.api import Api, Unreachable
 from meterpipe_operator.cache import Cache
 from meterpipe_operator.facts import Settings
-from meterpipe_operator.kinds import DEPLOYMENT, KINDS, METER_PIPELINE, Ref
+from meterpipe_operator.finalizer import FINALIZER
+from meterpipe_operator.kinds import DEPLOYMENT, KAFKA_TOPIC, KINDS, METER_PIPELINE, Ref
 from meterpipe_operator.observe import Key
 from meterpipe_operator.reconcile import Reconciler
 
@@ -174,3 +175,40 @@ def test_what_a_pipeline_depends_on_is_told_so_that_its_change_wakes_it():
     spec = {**SPEC, "lake": {"replicas": 0, "secretName": "s3"}}
     outcome, _ = World(resource(spec=spec)).run()
     assert "Secret n/s3" in {str(ref) for ref in outcome.asked}
+
+
+def strimzi_world():
+    """A pipeline on a Strimzi cluster that is there but publishes nothing yet."""
+    where = {"namespace": "kafka", "labels": {}, "resourceVersion": "3", "generation": 1}
+    listener = {"name": "scram", "type": "internal", "tls": False, "authentication": {"type": "scram-sha-512"}}
+    kafka = {
+        "apiVersion": "kafka.strimzi.io/v1", "kind": "Kafka", "metadata": {"name": "main", **where},
+        "spec": {"kafka": {"listeners": [listener]}},
+    }  # fmt: skip
+    asked = {"strimzi": {"cluster": "main", "namespace": "kafka", "listener": "scram"}}
+    world = World(resource(spec={**SPEC, "kafka": asked}), kafka)
+    world.reconciler.kinds = frozenset(KINDS)
+    return world
+
+
+def test_a_pipeline_is_held_before_the_first_object_is_made_in_strimzis_namespace_and_let_go_after_the_last():
+    world = strimzi_world()
+    _, writes = world.run()
+    methods = [(name, manager) for _, name, manager in writes]
+    assert methods.index(("p", "")) < methods.index(("n-p", "meterpipe"))
+    assert world.cache.get(KEY.ref)["metadata"]["finalizers"] == [FINALIZER]
+    world.change(metadata={"deletionTimestamp": "2026-01-03T00:00:00Z"})
+    outcome, writes = world.run()
+    assert writes == [("DELETE", "n-p", ""), ("PATCH", "p", "")]
+    assert not outcome.again
+    assert world.cache.get(KEY.ref)["metadata"]["finalizers"] == []
+    assert world.cache.get(Ref(KAFKA_TOPIC, "kafka", "n-p-readings")) is not None, "topics hold data"
+
+
+def test_a_pipeline_is_not_let_go_while_its_user_cannot_be_deleted():
+    world = strimzi_world()
+    world.run()
+    world.change(metadata={"deletionTimestamp": "2026-01-03T00:00:00Z"})
+    world.server.refusals["kafkausers"] = 403
+    assert world.run()[0].again
+    assert world.cache.get(KEY.ref)["metadata"]["finalizers"] == [FINALIZER]
