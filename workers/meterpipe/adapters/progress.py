@@ -61,6 +61,26 @@ class Progress:
         except KafkaException:
             return None
 
+    def places(self, worker: str) -> list[tuple[str, int, int | None, int]]:
+        """(topic, partition, committed, end) of each partition a kind of worker reads; None: nothing committed yet."""
+        ends = self.ends(self.inputs(worker))
+        committed = self._committed(worker, list(ends))
+        return [(*place, at if (at := committed.get(place, -1)) >= 0 else None, end) for place, end in ends.items()]
+
+    def members(self) -> dict[str, tuple[str, int]]:
+        """By kind of worker, the state of its group (`stable`, `empty`, `absent`, …) and how many are in it."""
+        groups = {self._names.group(kind): kind for kind in self.kinds}
+        found = {}
+        for group, asked in self._admin.describe_consumer_groups(list(groups), request_timeout=TIMEOUT).items():
+            try:
+                told = asked.result()
+                found[groups[group]] = (told.state.name.lower().replace("_", " "), len(told.members))
+            except KafkaException as failed:
+                if failed.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                    raise
+                found[groups[group]] = ("absent", 0)
+        return found
+
     def remaining(self, worker: str) -> int:
         """Messages the group has yet to commit: as `lag`, but exact, by reading what lies between. For small lags."""
         starts = {(topic, partition): start for topic, partition, start, _ in self._open_ranges(worker)}
@@ -76,10 +96,7 @@ class Progress:
 
     def _open_ranges(self, worker: str) -> list[tuple[str, int, int, int]]:
         """(topic, partition, committed, end) where the two differ."""
-        ends = self.ends(self.inputs(worker))
-        committed = self._committed(worker, list(ends))
-        ranges = [(*place, max(0, committed.get(place, 0)), end) for place, end in ends.items()]
-        return [item for item in ranges if item[3] > item[2]]
+        return [(topic, number, at or 0, end) for topic, number, at, end in self.places(worker) if end > (at or 0)]
 
     def _committed(self, worker: str, places: list[Place]) -> dict[Place, int]:
         """Committed offsets of a group, asked for by a consumer that never joins it.

@@ -41,10 +41,15 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "generate": Entry("meterpipe.cli.produce:generate", "Send generated readings, with defects, to Kafka."),
         "flush": Entry("meterpipe.cli.produce:flush", "Tell the aggregator that event time has reached an instant."),
     },
+    "Console": {
+        "tail": Entry("meterpipe.cli.console:tail", "Print readings or results as they come."),
+        "lag": Entry("meterpipe.cli.console:lag", "Show how far behind each kind of worker is."),
+        "dead-letters": Entry("meterpipe.cli.dead_letters:dead_letters", "List, show or replay what was refused."),
+        "topics": Entry("meterpipe.cli.topics:topics", "List, create or plan the topics on Kafka."),
+    },
     "Stores": {
         "get": Entry("meterpipe.cli.store:get", "Read the windows of a meter from Cassandra."),
         "schema": Entry("meterpipe.cli.store:schema", "Create or show the tables in Cassandra."),
-        "topics": Entry("meterpipe.cli.topics:topics", "Create or show the topics on Kafka."),
         "lake": Entry("meterpipe.cli.lake:lake", "Compact, vacuum or count the lake."),
     },
     "Processes": {

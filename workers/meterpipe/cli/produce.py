@@ -18,10 +18,10 @@ from meterpipe.cli.sending import (
     publisher,
     sending_options,
     settle,
-    shown,
     transmit,
 )
 from meterpipe.cli.target import kafka_target, target_options, target_options_beside_files
+from meterpipe.cli.times import shown
 from meterpipe.datasets.clock import DayOrder
 from meterpipe.datasets.files import write_file
 from meterpipe.datasets.generator import REGISTER_WH, Attribute, Defect, GeneratorSpec

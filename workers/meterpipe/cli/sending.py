@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
@@ -18,6 +17,7 @@ from meterpipe.adapters.kafka import new_producer
 from meterpipe.adapters.schema_registry import RegistryError, SchemaRegistry
 from meterpipe.cli.errors import BadInput, Failed
 from meterpipe.cli.options import options
+from meterpipe.cli.times import shown
 from meterpipe.core.avro_rows import reading_schema
 from meterpipe.datasets.pace import Pace
 from meterpipe.datasets.publish import MAX_MESSAGE, Format, NotSentError, Publisher, TooLargeError, end_of_day, paced
@@ -169,14 +169,6 @@ def settle(facts: dict[str, Any], notes: Iterable[str], as_json: bool) -> None:
         )
     if facts.get("interrupted"):
         raise Failed(f"interrupted after {facts['readings']} readings; no control record was sent")
-
-
-def shown(instant: int | None) -> str | None:
-    """UTC ms as RFC 3339."""
-    if instant is None:
-        return None
-    stamp = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=instant)
-    return stamp.isoformat(timespec="milliseconds" if instant % 1000 else "seconds").replace("+00:00", "Z")
 
 
 @contextmanager

@@ -17,3 +17,11 @@ def parse_time(text: str) -> datetime:
         except OverflowError as error:
             raise ValueError(f"{text} is outside the calendar") from error
     return datetime.fromisoformat(text)
+
+
+def shown(instant: int | None) -> str | None:
+    """UTC ms as RFC 3339."""
+    if instant is None:
+        return None
+    stamp = EPOCH + timedelta(milliseconds=instant)
+    return stamp.isoformat(timespec="milliseconds" if instant % 1000 else "seconds").replace("+00:00", "Z")

@@ -1,20 +1,94 @@
 """topics: the topics of a pipeline on Kafka."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from confluent_kafka import KafkaException
 
+from meterpipe.adapters.topic_facts import TopicFacts, topic_facts
 from meterpipe.adapters.topics import TopicError, ensure_topics
+from meterpipe.cli.console import reading
 from meterpipe.cli.errors import Failed
-from meterpipe.cli.target import target, target_options
+from meterpipe.cli.lines import print_json, print_table
+from meterpipe.cli.target import kafka_target, target, target_options
 from meterpipe.spec.topics import plan_topics
 
 
-@click.group()
+class ListByDefault(click.Group):
+    """A group that lists when no command of it is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`meterpipe topics -f pipeline.yaml` is `meterpipe topics list -f pipeline.yaml`."""
+        if not args or (args[0].startswith("-") and args[0] not in self.get_help_option_names(ctx)):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=ListByDefault)
 def topics() -> None:
-    """Create or show the topics on Kafka."""
+    """List the topics of a pipeline (the default), create them, or show what is needed."""
+
+
+@topics.command("list")
+@click.option("--partitions", "each", is_flag=True, help="Show begin and end of every partition.")
+@click.option("--size", "sized", is_flag=True, help="Tell about how many bytes, uncompressed, from a sample.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@target_options
+def list_(each: bool, sized: bool, as_json: bool, **where: Any) -> None:
+    """Print the topics a pipeline has on Kafka: role, partitions, records, end offsets, retention.
+
+    \b
+    meterpipe topics
+    meterpipe topics list --partitions
+    meterpipe topics list --size --json
+
+    Records are offsets: markers of transactions count, and what compaction has removed. Exit code 1: one is missing.
+    """
+    config = kafka_target(**where)
+    with reading(config) as reader:
+        found = topic_facts(config, reader, sized)
+    if as_json:
+        print_json([asdict(facts) | {"records": facts.records} for facts in found])
+    else:
+        print_table([_row(facts, sized) for facts in found])
+        if each:
+            print_table([row for facts in found for row in _partitions(facts)])
+    if missing := [facts.name for facts in found if not facts.there]:
+        raise Failed(f"not there: {', '.join(missing)}", "meterpipe topics apply makes them")
+
+
+def _row(facts: TopicFacts, sized: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"role": facts.role, "topic": facts.name, "partitions": facts.partitions}
+    row |= {"replicas": facts.replicas if facts.in_sync else f"{facts.replicas} (not in sync)"}
+    row |= {"records": facts.records, "ends": _span(facts.ends)}
+    row |= {"bytes": facts.bytes} if sized else {}
+    kept = "compacted" if facts.compacted else span_of(facts.retention_s)
+    return row | {"retention": kept if facts.there else "not there"}
+
+
+def _span(ends: tuple[int, ...]) -> str:
+    """Smallest and largest."""
+    return f"{min(ends):,} - {max(ends):,}" if ends and min(ends) != max(ends) else f"{ends[0]:,}" if ends else ""
+
+
+def span_of(seconds: int | None) -> str:
+    """`7 d`; whole units only, so that nothing is rounded away. None: for ever."""
+    if seconds is None:
+        return "for ever"
+    size, unit = next(
+        (size, unit) for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")) if not seconds % size
+    )
+    return f"{seconds // size} {unit}"
+
+
+def _partitions(facts: TopicFacts) -> list[dict[str, Any]]:
+    return [
+        {"topic": facts.name, "partition": number, "begin": begin, "end": end, "records": end - begin}
+        for number, (begin, end) in enumerate(zip(facts.begins, facts.ends, strict=True))
+    ]
 
 
 @topics.command()
@@ -30,7 +104,7 @@ def apply(spec: Path | None, config: Path | None, root: Path, secrets: Path, as_
     A second time changes nothing, and nothing is ever deleted. `meterpipe run` and the operator do this for you. A
     topic with another number of partitions than the pipeline says is an error: exit code 1.
     """
-    settings = target(spec, config, root, secrets)
+    settings = kafka_target(spec, config, root, secrets)
     try:
         created = ensure_topics(settings)
     except TopicError as problem:
