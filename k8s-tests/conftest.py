@@ -18,7 +18,7 @@ from cluster.store import Store, cache_root
 from dataplatform import Platform
 from harness import Harness, is_up, run_tool
 from kube import Kube
-from pipeline import Pipeline, namespace, services
+from pipeline import SAMPLE, Pipeline, namespace, on_platform, services
 from release import Release
 
 NOTES = pytest.StashKey[list[str]]()
@@ -103,10 +103,10 @@ def city(platform: Platform, release: Release, harness: Harness) -> Iterator[Pip
 
 
 @pytest.fixture(scope="session")
-def suburb(platform: Platform, release: Release, harness: Harness) -> Iterator[Pipeline]:
-    """A pipeline that reaches the same Kafka by its address, without user and password."""
-    with namespace(harness.kube, "suburb") as inside:
-        pipeline = Pipeline(inside, platform, "suburb", services(strimzi=False))
+def sample(platform: Platform, release: Release, harness: Harness) -> Iterator[Pipeline]:
+    """The sample pipeline for Kubernetes on the tests' services: by certificates at Kafka's listener `tls`."""
+    with namespace(harness.kube, "sample") as inside:
+        pipeline = Pipeline(inside, platform, "sample", on_platform(SAMPLE))
         pipeline.apply()
         yield pipeline
         pipeline.delete("--wait=false")

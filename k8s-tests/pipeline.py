@@ -6,13 +6,16 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dataplatform
+import yaml
 from dataplatform import Platform, secret
 from kube import Kube, eventually
 from load import Load
 
+SAMPLE = Path(__file__).parent.parent / "manifests" / "pipelines" / "cluster.yaml"
 RESOURCE = "meterpipelines.meterpipe.io"
 WORKERS = ("aggregator", "sink", "archiver")
 READY_SECONDS = 120  # what a user may have to wait for a new pipeline
@@ -32,6 +35,14 @@ def services(strimzi: bool) -> dict[str, Any]:
         "cassandra": {"k8ssandra": k8ssandra, "resources": SMALL},
         "lake": {**lake, "resources": SMALL},
     }
+
+
+def on_platform(sample: Path) -> dict[str, Any]:
+    """Return a sample's specification with the names of the test platform's services."""
+    spec: dict[str, Any] = yaml.safe_load(sample.read_text())["spec"]
+    where = {"cluster": "main", "namespace": dataplatform.NAMESPACE}
+    lake = {"bucket": dataplatform.BUCKET, "endpoint": dataplatform.S3, "secretName": "s3"}
+    return merged(spec, {"kafka": {"strimzi": where}, "cassandra": {"k8ssandra": where}, "lake": lake})
 
 
 def stopped(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,10 +97,11 @@ def settled(kube: Kube, operator: Operator) -> None:
     seen = [-1.0]
 
     def still() -> bool:
+        time.sleep(1)
         seen.append(operator.writes)
         return seen[-1] == seen[-2] and operator.metric("meterpipe_operator_queue") == 0
 
-    eventually(lambda: (time.sleep(1), still())[1], bool, 60)
+    eventually(still, bool, 60)
 
 
 def owned(kube: Kube, name: str = "p") -> dict[str, str]:
@@ -178,7 +179,7 @@ def test_a_wrong_specification_is_told_while_the_last_valid_one_runs_on_across_a
     file = tmp_path / "wrong.json"
     about = {"apiVersion": "meterpipe.io/v1alpha1", "kind": "MeterPipeline", "metadata": {"name": "p"}}
     file.write_text(json.dumps({**about, "spec": merged(SPEC, wrong)}))
-    command = [sys.executable, "-m", "meterpipe.cli.main", "validate", "-f", file, "--json"]
+    command = [sys.executable, "-m", "meterpipe.cli.main", "validate", "-f", str(file), "--json"]
     said = json.loads(subprocess.run(command, capture_output=True, check=False, text=True).stdout)["problems"][0]
     words = f"{said['path']}: {said['reason']}" + (f" ({said['way_out']})" if said["way_out"] else "")
     assert told["message"].startswith(words)
@@ -232,7 +233,7 @@ def test_changing_who_scales_never_passes_through_another_number_of_replicas(spa
         scaling = {"mode": mode, "min": 3, "max": 3}
         apply(space, {**rest, "aggregator": {"replicas": 3, "autoscaling": scaling}})
         wanted = mode == "hpa"
-        eventually(lambda: space.get("hpa")["items"], lambda found, wanted=wanted: bool(found) == wanted, 20)
+        eventually(lambda: bool(space.get("hpa")["items"]), wanted.__eq__, 20)
         until(space, "Ready", "True")
         settled(space, operator)
         seen.add(deployment(space, "aggregator")["spec"]["replicas"])
@@ -294,7 +295,9 @@ def test_the_webhook_refuses_in_our_words(space: Kube, tmp_path: Path, harness: 
         pytest.skip("this machine's address as the cluster sees it is known for our own cluster only")
     host = json.loads(run_tool("status", "--json"))["network"].replace(".0.0/16", ".0.1")
     certificate = make_certificate(tmp_path, host)
-    found = Operator(space, tmp_path / "operator.log", ("--webhook-port", "9743", "--webhook-certificates", tmp_path))
+    found = Operator(
+        space, tmp_path / "operator.log", ("--webhook-port", "9743", "--webhook-certificates", str(tmp_path))
+    )
     found.start()
     name = f"test-{space.namespace}"
     try:
