@@ -1,17 +1,21 @@
 """Avro through a real registry: the same windows as from any other format, also while the registry is away."""
 
+import json
 import time
 
 import pytest
+from click.testing import CliRunner
 from meterpipe.adapters.kafka import new_producer
 from meterpipe.adapters.schema_registry import RegistryError, SchemaRegistry
+from meterpipe.cli.main import cli
 from meterpipe.core.avro_rows import reading_schema
 from meterpipe.datasets.publish import FIELDS, Format, Publisher
 from meterpipe.local.paths import DataDir
 from meterpipe.local.services import down, up
 from meterpipe.spec.names import names_of
 
-from tests.integration.harness import Source, assert_exact, fleet_of, partitions_of, settle
+from tests.integration.harness import Source, assert_exact, balance_of, fleet_of, partitions_of, settle
+from tests.integration.lake_helpers import count_of
 
 AVRO = {"readings": {"formats": ["json", "envelope", "avro"]}}
 
@@ -102,3 +106,23 @@ def test_a_registry_that_is_none_is_told_so(registry):
     with pytest.raises(RegistryError, match="Confluent API"):
         SchemaRegistry(registry.model_copy(update={"url": registry.url + "/x"})).register("a", reading_schema(FIELDS))
     assert SchemaRegistry(registry).schema(123_456) is None
+
+
+def test_generate_sends_avro_and_the_archiver_reads_it(pipeline, registry, tmp_path):
+    config = with_registry(pipeline(AVRO, schema=False), registry)
+    file = tmp_path / "config.json"
+    file.write_text(config.model_dump_json(by_alias=True, exclude_none=True))
+    words = ["generate", "--meters", "20", "--days", "0.05", "--format", "avro", "--json", "--config", str(file)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    sent = json.loads(done.output)["readings"]
+    with fleet_of(config, tmp_path) as fleet:
+        fleet.start("archiver")
+        fleet.start("aggregator")
+        settle(fleet, config, "aggregator")
+        fleet.wait_until(lambda: count_of(config) >= sent, "the lake has all readings")
+    balance = balance_of(config)
+    assert (balance.raw, balance.dead_letters, count_of(config)) == (sent, 0, sent)
+    plain = config.model_copy(update={"pipeline": pipeline(schema=False, topics=False).pipeline})
+    file.write_text(plain.model_dump_json(by_alias=True, exclude_none=True))
+    assert CliRunner().invoke(cli, words).exit_code != 0
