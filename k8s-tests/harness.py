@@ -1,5 +1,6 @@
 """Getting at the shared cluster from tests: the command `cluster`, and what the fixtures hand out."""
 
+import os
 import subprocess
 import sys
 import uuid
@@ -12,7 +13,7 @@ import pytest
 from kube import Kube
 
 TOOL = Path(__file__).parent / "cluster" / "cluster"
-NAME = "tests"  # of the shared cluster
+NAME = os.environ.get("METERPIPE_TEST_NAME", "tests")  # of the shared cluster; two sessions at once need two
 NOT_OF_A_CLUSTER = ("build", "check", "images", "make-image")  # verbs without --name
 
 

@@ -25,7 +25,7 @@ class Release:
     def install(self, *values: str) -> None:
         """Install the chart, or upgrade to these values; `key=value` as for `helm --set`."""
         words = [word for value in (*IMAGE, *values) for word in ("--set", value)]
-        self.kube.helm("upgrade", "--install", NAME, CHART, "--create-namespace", *words)
+        self.kube.helm("upgrade", "--install", "--take-ownership", NAME, CHART, "--create-namespace", *words)
         self.wait()
 
     def restart(self) -> None:
