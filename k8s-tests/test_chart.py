@@ -130,8 +130,6 @@ class TestRoles:
         special = {
             ("meterpipe.io", "meterpipelines"): READ | {"patch"},
             ("meterpipe.io", "meterpipelines/status"): {"patch"},
-            ("meterpipe.io", "meterpipelines/finalizers"): {"update"},
-            ("", "events"): {"create", "patch"},
         }
         wanted = {(kind.group, kind.plural): OWN if kind.owned else READ for kind in KINDS} | special
         assert granted(role) == wanted
