@@ -382,7 +382,7 @@ class Monitoring(Model):
 
 
 class DeletionPolicy(StrEnum):
-    """What happens to topics, keyspace and lake when the pipeline is deleted."""
+    """What happens to the topics that Strimzi keeps for the pipeline when it is deleted."""
 
     RETAIN = "Retain"
     DELETE = "Delete"
@@ -412,7 +412,11 @@ class Spec(Model):
     pods: Pods = Field(Pods(), description="What all pods have in common.")
     network: Network = Field(Network(), description="NetworkPolicies of the pods.")
     replay: Replay = Field(Replay(), description="Counting the readings topic anew.")
-    deletion_policy: DeletionPolicy = Field(DeletionPolicy.RETAIN, description="What happens to the data on deletion.")
+    deletion_policy: DeletionPolicy = Field(
+        DeletionPolicy.RETAIN,
+        description="What goes with the pipeline. Retain: no data. Delete: its topics in Strimzi's namespace. Topics"
+        " made by the admin API, keyspace and lake stay with either.",
+    )
     paused: bool = Field(False, description="Stop all workers, keep everything else.")
 
     @field_validator("cassandra")
