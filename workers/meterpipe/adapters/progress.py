@@ -74,7 +74,8 @@ class Progress:
         for group, asked in self._admin.describe_consumer_groups(list(groups), request_timeout=TIMEOUT).items():
             try:
                 told = asked.result()
-                found[groups[group]] = (told.state.name.lower().replace("_", " "), len(told.members))
+                state = told.state.name.lower().replace("_", " ")
+                found[groups[group]] = ("absent" if state == "dead" else state, len(told.members))
             except KafkaException as failed:
                 if failed.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
                     raise

@@ -56,6 +56,8 @@ class TopicReader:
         self._kafka = quiet(kafka)
         self._admin = new_admin(self._kafka)
         self._consumer: Consumer = new_consumer(self._kafka, group, enable_partition_eof=True, fetch_wait_max_ms=100)
+        self.ended: set[Place] = set()
+        """Places that `follow` has once read to their end."""
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -97,7 +99,11 @@ class TopicReader:
         """Messages as they come, for ever; an empty list every WAIT seconds that none does."""
         self._assign(starts)
         while True:
-            yield [message for message in self._consumer.consume(A_TAKE, WAIT) if not _is_news(message)]
+            taken = self._consumer.consume(A_TAKE, WAIT)
+            messages = [message for message in taken if not _is_news(message)]
+            if len(messages) < len(taken):
+                self.ended.update(place_of(message) for message in taken if _is_end(message))
+            yield messages
 
     def read(self, starts: Mapping[Place, int], ends: Mapping[Place, int]) -> Iterator[list[Message]]:
         """Messages from `starts` up to `ends`, and maybe a few behind. Raises KafkaException if an end stays away."""
@@ -128,6 +134,11 @@ class TopicReader:
 def place_of(message: Message) -> Place:
     """Topic and partition of a consumed message."""
     return str(message.topic()), int(message.partition() or 0)
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def _is_news(message: Message) -> bool:

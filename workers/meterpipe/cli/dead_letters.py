@@ -1,6 +1,7 @@
 """dead-letters: what could not be taken as a reading; looking at it, and sending it again."""
 
 import re
+import sys
 from collections import Counter
 from typing import Any
 
@@ -123,7 +124,7 @@ def show(letter: tuple[int, int], as_hex: bool, raw: bool, as_json: bool, **wher
     about, payload, replayed = found
     text = None if as_hex else text_of(payload)
     if raw:
-        click.get_binary_stream("stdout").write(payload)
+        sys.stdout.buffer.write(payload)
     elif as_json:
         print_json(facts_of(about, replayed) | ({"hex": payload.hex()} if text is None else {"text": text}))
     else:

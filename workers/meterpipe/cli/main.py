@@ -44,6 +44,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "Console": {
         "tail": Entry("meterpipe.cli.console:tail", "Print readings or results as they come."),
         "lag": Entry("meterpipe.cli.console:lag", "Show how far behind each kind of worker is."),
+        "track": Entry("meterpipe.cli.track:track", "Measure how long readings take to become results and rows."),
         "dead-letters": Entry("meterpipe.cli.dead_letters:dead_letters", "List, show or replay what was refused."),
         "topics": Entry("meterpipe.cli.topics:topics", "List, create or plan the topics on Kafka."),
     },
