@@ -10,16 +10,20 @@ ApiError
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+import urllib3
+
 from meterpipe_operator.kinds import KINDS, Kind, Manifest, Ref, optional_groups, ref_of
 
 MANAGER = "meterpipe"
 AUTOSCALER = "meterpipe-autoscaler"
+INCLUSTER = "KUBERNETES_SERVICE_HOST"  # set in every pod
 TIMEOUT = 20.0  # seconds
 PAGE = 500  # objects
 APPLY = "application/apply-patch+yaml"
@@ -176,34 +180,38 @@ def _reason(status: int, answer: bytes) -> str:
         return f"HTTP {status}"
 
 
-def connect(kubeconfig: str | None = None, context: str | None = None) -> Http:
-    """Requests with the credentials of the pod, or else of a kubeconfig. Tokens are renewed as they expire."""
-    import urllib3
-    from kubernetes import config
-    from kubernetes.client import ApiClient, Configuration
+class Access:
+    """How to reach the API server: as the pod is told, or as a kubeconfig says. Tokens are renewed as they expire.
 
-    settings = Configuration()
-    try:
-        if kubeconfig or context:
-            config.load_kube_config(kubeconfig, context, settings)  # type: ignore[no-untyped-call]
+    kubernetes.config.ConfigException if neither is there.
+    """
+
+    def __init__(self, kubeconfig: str | None = None) -> None:
+        from kubernetes import config
+        from kubernetes.client import ApiClient, Configuration
+
+        self.settings = Configuration()
+        if kubeconfig is None and INCLUSTER in os.environ:
+            config.load_incluster_config(self.settings)  # type: ignore[no-untyped-call]
         else:
-            config.load_incluster_config(settings)  # type: ignore[no-untyped-call]
-    except config.ConfigException:
-        if kubeconfig or context:
-            raise
-        config.load_kube_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-    settings.connection_pool_maxsize = 16
-    client = ApiClient(settings)
+            config.load_kube_config(kubeconfig, client_configuration=self.settings)  # type: ignore[no-untyped-call]
+        self.settings.connection_pool_maxsize = 16
+        self._client = ApiClient(self.settings)
 
-    def ask(method: str, path: str, body: bytes | None, content_type: str) -> tuple[int, bytes]:
+    @property
+    def token(self) -> str | None:
+        """The bearer token of this moment, None without one."""
+        header = self.settings.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return str(header).rpartition(" ")[2] if header else None
+
+    def __call__(self, method: str, path: str, body: bytes | None, content_type: str) -> tuple[int, bytes]:
+        """One request."""
         headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "meterpipe-operator"}
-        client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         try:
-            response = client.rest_client.pool_manager.request(
-                method, f"{settings.host}{path}", body=body, headers=headers, timeout=TIMEOUT
+            response = self._client.rest_client.pool_manager.request(
+                method, f"{self.settings.host}{path}", body=body, headers=headers, timeout=TIMEOUT
             )
         except urllib3.exceptions.HTTPError as problem:
             raise OSError(str(problem)) from problem
         return response.status, response.data
-
-    return ask

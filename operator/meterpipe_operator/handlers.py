@@ -7,12 +7,14 @@ handlers of changes would store their progress in it; of these nothing is ever w
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import kopf
 from kopf._core.engines.peering import Identity
 
 from meterpipe_operator import webhook
+from meterpipe_operator.api import Access
 from meterpipe_operator.kinds import Kind, Manifest
 
 IDENTITY = Identity("meterpipe")
@@ -22,6 +24,7 @@ Notice = Callable[[Manifest, bool], None]
 async def watch(
     kinds: Collection[Kind],
     namespaces: Collection[str],
+    access: Access,
     notice: Notice,
     stop: asyncio.Event,
     endpoint: webhook.Endpoint | None = None,
@@ -29,7 +32,7 @@ async def watch(
     """Watch these kinds in these namespaces (none: in all) until `stop`; serve the webhook if there is an endpoint."""
     logging.getLogger("kopf.objects").addFilter(terse)
     registry, settings = kopf.OperatorRegistry(), configured(kinds)
-    kopf.on.login(registry=registry)(kopf.login_via_client)
+    kopf.on.login(registry=registry)(partial(_login, access))
     for kind in kinds:
         _register(registry, kind, notice)
     if endpoint is not None:
@@ -42,6 +45,19 @@ async def watch(
         standalone=True,
         identity=IDENTITY,  # told to nobody; else made of the user's name, and pods have none
         stop_flag=stop,
+    )
+
+
+def _login(access: Access, **_: Any) -> kopf.ConnectionInfo:
+    """kopf goes where our own requests go. Asked again when the server no longer takes the token."""
+    settings = access.settings
+    return kopf.ConnectionInfo(
+        server=settings.host,
+        ca_path=settings.ssl_ca_cert,
+        insecure=not settings.verify_ssl,
+        token=access.token,
+        certificate_path=settings.cert_file,
+        private_key_path=settings.key_file,
     )
 
 

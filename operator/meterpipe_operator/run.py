@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from meterpipe_operator.api import Api, ApiError, Http
+from meterpipe_operator.api import Access, Api, ApiError
 from meterpipe_operator.autoscale.loop import Autoscaler
 from meterpipe_operator.cache import Cache
 from meterpipe_operator.controller import DISCOVERY, Controller, Scope
@@ -42,6 +42,7 @@ class Operator:
     """The parts of a running operator."""
 
     options: Options
+    access: Access
     controller: Controller
     autoscaler: Autoscaler
     measures: Measures
@@ -78,11 +79,11 @@ class Operator:
         scope, notice = self.options.scope, self.controller.notice
         endpoint = self.options.webhook if METER_PIPELINE in new else None
         if new:
-            self._streams.append(self._task(watch(new, scope.namespaces, notice, self.stop, endpoint)))
+            self._streams.append(self._task(watch(new, scope.namespaces, self.access, notice, self.stop, endpoint)))
         further = [one for one in scope.dependencies if scope.namespaces and one not in scope.namespaces]
         external = [kind for kind in new if kind.external]
         if further and external:
-            self._streams.append(self._task(watch(external, further, notice, self.stop)))
+            self._streams.append(self._task(watch(external, further, self.access, notice, self.stop)))
 
     async def _settle(self) -> None:
         """What went between the first list and the first word of a stream was told by neither."""
@@ -141,9 +142,9 @@ class Operator:
         return asyncio.create_task(work)
 
 
-def operator(options: Options, http: Http) -> Operator:
+def operator(options: Options, access: Access) -> Operator:
     """The parts, put together. Within a running event loop."""
-    api, cache, measures = Api(http), Cache(), Measures()
+    api, cache, measures = Api(access), Cache(), Measures()
     built_in = frozenset(kind for kind in KINDS if not kind.optional)
     reconciler = Reconciler(api, cache, options.settings, built_in)
     controller = Controller(api, options.scope, reconciler, measures, cache)
@@ -151,9 +152,9 @@ def operator(options: Options, http: Http) -> Operator:
     measures.gauge("queue", "Pipelines waiting or in work", lambda: len(controller.queue))
     measures.gauge("pipelines", "MeterPipelines there are", lambda: sum(1 for _ in cache.all(METER_PIPELINE)))
     measures.gauge("writes", "Writes to the API server since the start", lambda: api.writes)
-    return Operator(options, controller, autoscaler, measures)
+    return Operator(options, access, controller, autoscaler, measures)
 
 
-async def run(options: Options, http: Http) -> None:
+async def run(options: Options, access: Access) -> None:
     """Run an operator until it is told to stop."""
-    await operator(options, http).run()
+    await operator(options, access).run()

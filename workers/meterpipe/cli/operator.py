@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 from kubernetes.config import ConfigException
-from meterpipe_operator.api import ApiError, connect
+from meterpipe_operator.api import Access, ApiError
 from meterpipe_operator.controller import Scope
 from meterpipe_operator.facts import Settings
 from meterpipe_operator.run import Options, run
@@ -87,7 +87,7 @@ def operator(
     logs.configure(log_level, component="operator")
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(log_level)))
     try:
-        asyncio.run(run(options, connect(str(kubeconfig) if kubeconfig else None)))
+        asyncio.run(run(options, Access(str(kubeconfig) if kubeconfig else None)))
     except ConfigException as problem:
         raise BadInput(f"cannot tell how to reach the cluster: {problem}", "give --kubeconfig") from problem
     except ApiError as problem:
