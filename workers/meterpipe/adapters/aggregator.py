@@ -39,7 +39,7 @@ class Aggregator(Stateful[OwnedWindows]):
 
     def _restore(self, consumer: Consumer, where: TopicPartition) -> OwnedWindows:
         owned = self._restorer.restore(consumer, where, self._topic)
-        observe(self._telemetry, consumer, TopicPartition(where.topic, where.partition), owned)
+        observe(self._telemetry, where.partition, owned)
         return owned
 
     def _take(self, number: int, owned: OwnedWindows, messages: list[Message]) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, TopicPartition
 
 from meterpipe.adapters.kafka import TopicInfo
-from meterpipe.adapters.stateful_partitions import Owned, Place, observe_lag, resume
+from meterpipe.adapters.stateful_partitions import Owned, Place, resume
 from meterpipe.adapters.transaction import TIMEOUT
 from meterpipe.core.codecs import Decoder, admit_in
 from meterpipe.core.partition import Partition
@@ -53,15 +53,14 @@ class Restorer:
         return consumer.list_topics(topic, TIMEOUT).topics[topic].error is None
 
 
-def observe(telemetry: Telemetry, consumer: Consumer, where: TopicPartition, owned: OwnedWindows) -> None:
+def observe(telemetry: Telemetry, number: int, owned: OwnedWindows) -> None:
     """Show gauges of a partition that are asked for by a scrape, not told by the loop."""
 
     def delay() -> float:
         watermark = owned.state.windows.watermark
         return time.time() - watermark / 1000 if watermark > NEVER else float("nan")
 
-    observe_lag(telemetry, consumer, where, owned.state)
-    telemetry.gauge_from(Metric.WATERMARK_DELAY, delay, partition=str(where.partition))
+    telemetry.gauge_from(Metric.WATERMARK_DELAY, delay, partition=str(number))
 
 
 def unobserve(telemetry: Telemetry, number: int) -> None:

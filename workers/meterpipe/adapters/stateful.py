@@ -187,15 +187,28 @@ class Stateful(ABC, Generic[O]):
             self._counts.append((Metric.DEAD_LETTERS, reject.count, {"reason": reject.reason.value}))
 
     def _watch(self, now: float) -> None:
-        """Start over when the topic was created anew: offsets mean something else then."""
+        """Tell the lag; start over when the topic was created anew: offsets mean something else then."""
         if now - self._watched_at < WATCH_SECONDS:
             return
         self._watched_at = now
+        self._tell_lag()
         answer = self._identity.answer()
         if answer and answer[0] and answer[0] != self._topic.id:
             raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC, f"{self._source} was created anew"))
         if not self._identity.asking:
             self._identity.ask()
+
+    def _tell_lag(self) -> None:
+        """From this thread: another one would wait for the client, seconds at times."""
+        for number, owned in self._owned.items():
+            try:
+                _, end = self._consumer.get_watermark_offsets(TopicPartition(self._source, number), cached=True)
+            except KafkaException:
+                end = -1
+            end = max(end, owned.read_to)  # the client knows an end only once it has got messages
+            if end >= 0:
+                lag = max(0, end - owned.state.next_offset)
+                self._telemetry.gauge(Metric.LAG, lag, topic=self._source, partition=str(number))
 
     def _read_to_its_end(self, number: int, owned: O) -> bool:
         where = TopicPartition(self._source, number)

@@ -103,13 +103,3 @@ def resume(
             log.error("%s[%d]: %d messages expired before they were read", where.topic, number, lost)
         state.next_offset = low
     return hint if found and hint >= 0 else 0
-
-
-def observe_lag(telemetry: Telemetry, consumer: Consumer, where: TopicPartition, state: State) -> None:
-    """Show the lag of a partition; asked for by a scrape, not told by the loop."""
-
-    def lag() -> float:
-        _, end = consumer.get_watermark_offsets(where, cached=True)
-        return float(max(0, end - state.next_offset)) if end >= 0 else float("nan")
-
-    telemetry.gauge_from(Metric.LAG, lag, topic=where.topic, partition=str(where.partition))

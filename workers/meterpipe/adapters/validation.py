@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from meterpipe.adapters.kafka import offset_of
 from meterpipe.adapters.schema_registry import decoder_of
 from meterpipe.adapters.stateful import Stateful, times_of
-from meterpipe.adapters.stateful_partitions import Owned, Place, observe_lag, resume
+from meterpipe.adapters.stateful_partitions import Owned, Place, resume
 from meterpipe.adapters.tracing import current_traceparent
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, admit_in
 from meterpipe.core.control import CONTROL_HEADER, encode_control
@@ -49,7 +49,6 @@ class Validation(Stateful[OwnedReadings]):
             self._spec.validation, self._make_decoder(), readings.max_ahead * 1000, admit, self._topic.id
         )
         hint = resume(state, self._place, consumer, where, self._topic, self._telemetry)
-        observe_lag(self._telemetry, consumer, TopicPartition(where.topic, where.partition), state)
         return OwnedReadings(state, time.monotonic(), hint)
 
     def _take(self, number: int, owned: OwnedReadings, messages: list[Message]) -> int:
