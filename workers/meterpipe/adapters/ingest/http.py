@@ -36,6 +36,8 @@ BODY_SECONDS = 30.0
 """Time a client has to send a body."""
 IDLE_SECONDS = 75
 """Time an idle connection is kept: longer than load balancers keep theirs, so that none is closed under a request."""
+BODIES = 16
+"""Bodies of full size that may be on their way at once; of smaller ones as many more."""
 RETRY_S = 2
 PATH = "/v1/readings"
 
@@ -57,6 +59,8 @@ class Readings:
     ) -> None:
         self._served, self._wall = served, wall
         self._limit = spec.http.max_body
+        self._room = BODIES * self._limit
+        self._held = 0  # bytes of bodies that are being read
         self._max_ahead = readings.max_ahead
         self.taken = 0
 
@@ -79,9 +83,7 @@ class Readings:
             raise RefusalError(answers.problem(HTTPStatus.UNAUTHORIZED, detail, ("WWW-Authenticate", "Bearer")))
         form = self._format(request.headers.get("content-type"))
         self._check_room()
-        body = self._unpacked(await self._body(request), request.headers.get("content-encoding"))
-        began = time.perf_counter()
-        parsed = self._judged(form.parse(body, request.query_params), form, group)
+        parsed, began = await self._read(request, form, group)
         self._check_room()  # others came while this one was read
         try:
             await self._served.gate.submit(parsed.rows)
@@ -107,22 +109,38 @@ class Readings:
             answer = answers.retry(HTTPStatus.TOO_MANY_REQUESTS, str(busy), busy.retry_after)
             raise RefusalError(answer) from busy
 
-    async def _body(self, request: Request) -> bytes:
-        declared = request.headers.get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._limit:
-            raise RefusalError(self._too_large())
-        parts, size = [], 0
+    async def _read(self, request: Request, form: BodyFormat, group: GatewayGroup) -> tuple[Parsed, float]:
+        """The readings of the body, and when it was all there. All bodies under way are bounded together."""
+        parts: list[bytes] = []
+        size = 0
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                async for part in _stream(request):
+                async for part in self._pieces(request):
                     size += len(part)
+                    self._held += len(part)
                     if size > self._limit:
                         raise RefusalError(self._too_large())
+                    if self._held > self._room:
+                        detail = "the bodies of too many requests are on their way"
+                        raise RefusalError(answers.retry(HTTPStatus.TOO_MANY_REQUESTS, detail, RETRY_S))
                     parts.append(part)
+            began = time.perf_counter()
+            body = self._unpacked(b"".join(parts), request.headers.get("content-encoding"))
+            return self._judged(form.parse(body, request.query_params), form, group), began
         except TimeoutError:
             detail = f"the body did not arrive within {BODY_SECONDS:.0f} s"
             raise RefusalError(answers.problem(HTTPStatus.REQUEST_TIMEOUT, detail, ("Connection", "close"))) from None
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        finally:
+            self._held -= size
+
+    async def _pieces(self, request: Request) -> AsyncIterator[bytes]:
+        """The body as it comes; nothing of one that says itself that it is too large."""
+        declared = request.headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > self._limit:
+            raise RefusalError(self._too_large())
+        async for part in request.stream():
+            if part:
+                yield part
 
     def _too_large(self, detail: str = "") -> Answer:
         detail = detail or f"the body is larger than {self._limit} bytes"
@@ -145,13 +163,6 @@ class Readings:
         for reason, count in judged.refused.items():
             self._served.telemetry.count(Metric.INGEST_REFUSED, count, adapter=ADAPTER, reason=reason)
         return judged
-
-
-async def _stream(request: Request) -> AsyncIterator[bytes]:
-    """The pieces of the body that hold anything."""
-    async for part in request.stream():
-        if part:
-            yield part
 
 
 def response_of(answer: Answer) -> Response:
