@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from meterpipe.adapters.topic_facts import roles
 from meterpipe.adapters.topic_reader import Edge, Newest, Since
 from meterpipe.cli.beginning import Beginning, parse_start
-from meterpipe.cli.lines import Lines
+from meterpipe.cli.lines import Lines, printable
 from meterpipe.cli.main import cli
 from meterpipe.cli.topics import span_of
 from meterpipe.spec.connections import WorkerConfig
@@ -49,6 +49,11 @@ def test_columns_stay_in_line_and_widen_when_they_must():
     assert [click.unstyle(line) for line in first] == ["a  b", "1  2.5", "   x"]
     assert lines.of([{"a": "long", "b": 1}]) == ["long  1"]
     assert lines.of([{"a": 1, "b": 1}]) == ["1     1"]
+
+
+def test_names_cannot_steer_the_terminal():
+    assert Lines(["a"]).of([{"a": "\x1b[2Jhouse"}])[1] == "\\x1b[2Jhouse"
+    assert printable("Zähler 7") == "Zähler 7"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class TopicReader:
 
     def places(self, topics: Sequence[str]) -> list[Place]:
         """The partitions of `topics`. Raises NoTopicError, KafkaException."""
-        known = self._admin.list_topics(timeout=TIMEOUT).topics
+        known = self._consumer.list_topics(timeout=TIMEOUT).topics  # so the consumer has met the brokers
         if missing := [topic for topic in topics if topic not in known]:
             raise NoTopicError(f"Kafka at {self._kafka.bootstrap_servers} has no topic {', '.join(missing)}")
         return [(topic, partition) for topic in topics for partition in sorted(known[topic].partitions)]

@@ -12,7 +12,7 @@ from meterpipe.adapters.topic_reader import Edge, Newest, Since, Start
 from meterpipe.cli.beginning import Beginning
 from meterpipe.cli.console import reading
 from meterpipe.cli.errors import BadInput, Failed
-from meterpipe.cli.lines import print_json, print_table
+from meterpipe.cli.lines import print_json, print_table, printable
 from meterpipe.cli.options import options
 from meterpipe.cli.target import kafka_target, target_options
 from meterpipe.cli.times import shown
@@ -131,7 +131,7 @@ def show(letter: tuple[int, int], as_hex: bool, raw: bool, as_json: bool, **wher
         facts = facts_of(about, replayed)
         width = max(map(len, facts))
         for name, value in facts.items():
-            click.echo(f"{name.ljust(width)}  {'' if value is None else value}".rstrip())
+            click.echo(f"{name.ljust(width)}  {'' if value is None else printable(str(value))}".rstrip())
         click.echo()
         click.echo(hex_of(payload) if text is None else text)
 

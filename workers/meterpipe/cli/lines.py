@@ -34,7 +34,14 @@ class Lines:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
+    return f"{value:.10g}" if isinstance(value, float) else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
