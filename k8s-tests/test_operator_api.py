@@ -261,6 +261,19 @@ def test_the_operators_own_autoscaling_adds_pods_to_workers_that_fall_behind(spa
     assert space.get(RESOURCE, "p")["status"]["readingsPerSecond"] > 0
 
 
+def test_an_api_server_that_was_killed_is_found_again(space: Kube, operator: Operator, harness: Harness) -> None:
+    if not harness.ours:
+        pytest.skip("only our own cluster's API server can be killed")
+    apply(space, OFF)
+    until(space, "Ready", "True")
+    run_tool("exec", "pkill", "-9", "-x", "kube-apiserver")
+    eventually(lambda: space.kubectl("delete", "service", "p-sink"), bool, 60)
+    eventually(lambda: space.get("service", "p-sink"), bool, 30)
+    apply(space, merged(OFF, {"monitoring": {"port": 9000}}))
+    until(space, "Ready", "True")
+    assert operator.is_ready()
+
+
 def test_deleting_a_pipeline_takes_its_objects_along_with_or_without_the_operator(
     space: Kube, operator: Operator
 ) -> None:
