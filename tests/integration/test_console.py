@@ -6,15 +6,15 @@ from contextlib import closing
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from meterpipe.adapters.aggregator import Aggregator
 from meterpipe.adapters.kafka import new_consumer, new_producer
-from meterpipe.adapters.letter_box import LetterBox
+from meterpipe.adapters.letter_box import LetterBox, SupersededError
 from meterpipe.adapters.progress import Progress
 from meterpipe.adapters.topic_reader import TopicReader
 from meterpipe.cli.main import cli
 from meterpipe.core.control import encode_control
-from meterpipe.core.letters import Choice
+from meterpipe.core.letters import Choice, Letter
 from meterpipe.core.murmur2 import partition_of
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
@@ -180,6 +180,8 @@ def test_a_replay_that_dies_midway_is_neither_lost_nor_doubled(config):
         assert dead.flush(30) == 0
         box = LetterBox(config, reader)
         assert (box.replay(Choice()).sent, box.replay(Choice()).sent) == (2, 0)
+        with pytest.raises(KafkaException):  # it was only asleep, and wakes
+            dead.commit_transaction(10)
     finally:
         reader.close()
     values = [record.value() for record in records_of(config, names.readings)]
@@ -206,3 +208,22 @@ def test_track_tells_what_delay_every_window_had(run, told, config):
     assert text.exit_code == 1
     assert f"{total + 1} rows in Cassandra ({total} so far)" in text.stderr
     assert "p99" in text.stdout
+
+
+def test_of_two_replays_at_a_time_the_later_one_goes_on_alone(config):
+    topic = names_of(config.pipeline).readings
+    with closing(TopicReader(config.kafka, "test")) as reader, closing(TopicReader(config.kafka, "test")) as other:
+
+        class Meanwhile(Choice):
+            """All letters; another replay takes place while this one looks at the first."""
+
+            def __contains__(self, letter: Letter) -> bool:
+                outcomes.append(LetterBox(config, other).replay(Choice()).sent)
+                return True
+
+        outcomes: list[int] = []
+        with pytest.raises(SupersededError):
+            LetterBox(config, reader).replay(Meanwhile())
+    assert outcomes == [2, 0]
+    values = [record.value() for record in records_of(config, topic)]
+    assert (values.count(NO_ZONE), values.count(GARBAGE)) == (2, 2)

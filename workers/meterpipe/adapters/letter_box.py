@@ -31,6 +31,13 @@ LETTERS, BYTES = 1000, 32 * 1024 * 1024
 """What a transaction of a replay holds at most, unless a letter is larger."""
 
 
+class SupersededError(Exception):
+    """Another replay of the same letters has begun and ended this one. What this one had committed is sent."""
+
+
+FENCED = (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
+
+
 @dataclass(slots=True)
 class Outcome:
     """What a replay did, in letters."""
@@ -74,9 +81,17 @@ class LetterBox:
     def replay(self, choice: Choice, dry: bool = False) -> Outcome:
         """Send the payloads of the letters meant to the readings topic, with their keys. Dry: only count them.
 
-        Without a key a message goes to the partition it came from. Raises KafkaException; what its transactions had
-        committed until then is sent and recorded.
+        Without a key a message goes to the partition it came from. Raises KafkaException, SupersededError; what its
+        transactions had committed until then is sent and recorded.
         """
+        try:
+            return self._replay(choice, dry)
+        except KafkaException as failed:
+            if failed.args[0].code() in FENCED:
+                raise SupersededError("another replay of this pipeline's dead letters has begun") from failed
+            raise
+
+    def _replay(self, choice: Choice, dry: bool) -> Outcome:
         producer = None if dry else self._producer()
         replayed = set[tuple[int, int]]()
         for message in self._messages(committed=dry):
@@ -114,12 +129,6 @@ class LetterBox:
         if producer is None or not batch.done:
             return
         producer.begin_transaction()
-        failures: list[KafkaError] = []
-
-        def report(error: KafkaError | None, _: Message) -> None:
-            if error:
-                failures.append(error)
-
         for letter, value, key in batch.messages:
             came_from = letter.origin.partition if letter.origin else -1
             where = f"{self._topic}/{letter.partition}/{letter.offset}".encode()
@@ -128,18 +137,16 @@ class LetterBox:
                 value,
                 key,
                 came_from if key is None else -1,
-                on_delivery=report,
                 headers=[(FROM_HEADER, where)],
             )
         for partition, offsets in batch.done.items():
-            producer.produce(
-                self._topic, encode_replayed(offsets), None, partition, on_delivery=report, headers=[REPLAYED_HEADER]
-            )
-        producer.flush(TIMEOUT)
-        if failures:
-            producer.abort_transaction(TIMEOUT)
-            raise KafkaException(failures[0])
-        producer.commit_transaction(TIMEOUT)
+            producer.produce(self._topic, encode_replayed(offsets), None, partition, headers=[REPLAYED_HEADER])
+        try:
+            producer.commit_transaction(TIMEOUT)  # sends what is queued, and fails if any of it did
+        except KafkaException as failed:
+            if failed.args[0].txn_requires_abort():
+                producer.abort_transaction(TIMEOUT)
+            raise
 
     def _producer(self) -> Producer:
         producer = new_producer(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from meterpipe.adapters.letter_box import LetterBox, Outcome
+from meterpipe.adapters.letter_box import LetterBox, Outcome, SupersededError
 from meterpipe.adapters.topic_reader import Edge, Newest, Since, Start
 from meterpipe.cli.beginning import Beginning
 from meterpipe.cli.console import reading
@@ -178,7 +178,10 @@ def replay(
             if planned.sent:
                 topic = names_of(config.pipeline).readings
                 click.confirm(f"Send {planned.sent:,} messages to {topic}?", abort=True, err=True)
-        outcome = box.replay(choice, dry=dry_run)
+        try:
+            outcome = box.replay(choice, dry=dry_run)
+        except SupersededError as problem:
+            raise Failed(str(problem), "it leaves out what this one has sent; see `list` for what is left") from problem
     if as_json:
         print_json(_outcome(outcome, dry_run))
         return

@@ -47,9 +47,9 @@ def kafka_target(spec: Path | None, config: Path | None, root: Path, secrets: Pa
     """
     found = _target(spec, config, root, secrets, kafka_only=True)
     if not found.kafka.bootstrap_servers:
+        way_out = f"start one: meterpipe run -f {spec} --dir {root}" if spec else None
         raise Failed(
-            f"{spec} names no Kafka (spec.kafka.bootstrapServers), and none runs in {root}",
-            f"start one: meterpipe run -f {spec} --dir {root}",
+            f"{spec or config or root} names no Kafka (spec.kafka.bootstrapServers), and none runs in {root}", way_out
         )
     return found
 
