@@ -81,11 +81,13 @@ def start(command: Command, data: DataDir, *, tethered: bool) -> subprocess.Pope
 
 
 def note(data: DataDir, name: str, pid: int) -> None:
-    """Write the pid file of process `name`, so that another run finds it."""
+    """Write the pid file of process `name`, so that another run finds it: whole or not at all."""
     state, started = _stat(pid)
     if state == "alive":
-        text = json.dumps(asdict(Running(pid, started)))
-        data.pid(name).write_text(text)
+        path = data.pid(name)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps(asdict(Running(pid, started))))
+        part.replace(path)
 
 
 def find(data: DataDir, name: str) -> Running | None:
@@ -95,7 +97,7 @@ def find(data: DataDir, name: str) -> Running | None:
         running = Running(**json.loads(path.read_text()))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError):  # cut off by a crash
+    except (ValueError, TypeError):  # not ours
         running = Running(0, 0)
     if running.alive():
         return running
