@@ -34,7 +34,9 @@ def test_a_bomb_is_cut_off_at_the_limit(encoding):
 
 
 @pytest.mark.parametrize("encoding", PACK)
-@pytest.mark.parametrize("body", [b"no such thing", b"\x1f\x8b", PACK["gzip"](b"x" * 1000)[:-9]])
+@pytest.mark.parametrize(
+    "body", [b"no such thing", b"\x1f\x8b", PACK["gzip"](b"x" * 1000)[:-9]], ids=["text", "begun", "cut off"]
+)
 def test_a_broken_body_is_told(encoding, body):
     with pytest.raises(BrokenEncodingError):
         unpack(body, encoding, 1000)
