@@ -53,7 +53,7 @@ def test_deleting_a_pipeline_removes_all_that_is_its_own_and_keeps_the_data(town
     pipeline.load.check()  # Cassandra and the lake hold what they held
 
 
-def test_deleting_a_pipeline_with_its_data_removes_topics_keyspace_and_lake(town: Kube, platform: Platform) -> None:
+def test_deleting_a_pipeline_with_policy_delete_removes_its_topics_too(town: Kube, platform: Platform) -> None:
     pipeline = Pipeline(town, platform, "all", services(strimzi=True))
     pipeline.apply({"deletionPolicy": "Delete"})
     pipeline.ready()
