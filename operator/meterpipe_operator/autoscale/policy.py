@@ -178,7 +178,9 @@ def needed(policy: Policy, load: Load, current: int, partitions: int, least: int
         return current if load.lag > 0 and load.taken == 0 else least
     target = load.arriving + load.lag / policy.catch_up
     exact = target / (load.true_rate * policy.utilisation)
-    if load.lag <= load.taken and abs(exact - current) <= policy.tolerance * current:
+    # Pods with fewer partitions than the fullest idle in part: the fullest one says how much all can take.
+    effective = partitions / math.ceil(partitions / current) if partitions > 0 else current
+    if load.lag <= load.taken and abs(exact - effective) <= policy.tolerance * effective:
         return current
     return max(least, fewest(min(aligned(exact, partitions), most), partitions))
 

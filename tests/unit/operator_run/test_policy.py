@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from meterpipe_operator.autoscale.policy import History, Pod, Policy, Sample, aligned, decide
 
@@ -166,7 +166,14 @@ def test_the_fullest_pod_has_no_more_than_its_share_or_one_partition(exact, part
         assert math.ceil(partitions / (pods - 1)) > fullest, "one pod fewer would give a fuller one"
 
 
+def test_the_fullest_pod_counts_where_partitions_do_not_divide_evenly():
+    plant = Plant(capacity=50, partitions=17, replicas=4)  # 5, 4, 4 and 4 partitions: 88 % of the first one's capacity
+    simulate(plant, Policy(max_replicas=12), arriving=150, seconds=3600)
+    assert plant.replicas == 6
+
+
 @settings(deadline=None, max_examples=60)
+@example(capacity=50.0, load=3.0, partitions=17, replicas=4, lag=0.0)
 @given(
     capacity=st.floats(50, 5000),
     load=st.floats(0.05, 9),
