@@ -7,9 +7,14 @@ changes, so a slice must leave out what the worker does not read, replicas above
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Protocol
 
+from meterpipe.spec.activity import Activity
+from meterpipe.spec.alarms import Alarms, Notifier
 from meterpipe.spec.ingest import Ingest
+from meterpipe.spec.kubernetes import Resources
 from meterpipe.spec.models import Aggregator, Cassandra, Kafka, MeterPipeline, Scaled, Spec, Topic, Topics
+from meterpipe.spec.routing import Routing
 from meterpipe.spec.validation import Validation
 
 Slice = Callable[[Spec], Spec]
@@ -22,8 +27,7 @@ def _read_topic(spec: Spec) -> Kafka:
 
 def _aggregator(spec: Spec) -> Spec:
     own = spec.aggregator.model_copy(update=_unscaled())
-    from_valid = Validation(enabled=spec.validation.enabled)
-    return _reader(spec).model_copy(update={"aggregator": own, "validation": from_valid})
+    return _counted(spec).model_copy(update={"aggregator": own})
 
 
 def _validation(spec: Spec) -> Spec:
@@ -34,6 +38,32 @@ def _validation(spec: Spec) -> Spec:
             )
         }
     )
+
+
+def _router(spec: Spec) -> Spec:
+    own = spec.routing.model_copy(update={"replicas": Routing().replicas, "resources": Routing().resources})
+    return _counted(spec).model_copy(update={"routing": own})
+
+
+def _alarms(spec: Spec) -> Spec:
+    kept = {"replicas": Alarms().replicas, "resources": Alarms().resources, "notifier": Notifier()}
+    return _counted(spec).model_copy(update={"alarms": spec.alarms.model_copy(update=kept)})
+
+
+def _notifier(spec: Spec) -> Spec:
+    kept = {"replicas": Notifier().replicas, "resources": Notifier().resources}
+    told = Alarms(enabled=spec.alarms.enabled, notifier=spec.alarms.notifier.model_copy(update=kept))
+    return Spec(alarms=told, cassandra=Cassandra(keyspace=spec.cassandra.keyspace), monitoring=spec.monitoring)
+
+
+def _activity(spec: Spec) -> Spec:
+    own = spec.activity.model_copy(update={"replicas": Activity().replicas, "resources": Activity().resources})
+    return _counted(spec).model_copy(update={"activity": own})
+
+
+def _counted(spec: Spec) -> Spec:
+    """Of a worker that reads the readings that are counted."""
+    return _reader(spec).model_copy(update={"validation": Validation(enabled=spec.validation.enabled)})
 
 
 def _ingest(spec: Spec) -> Spec:
@@ -64,6 +94,9 @@ def _topics(spec: Spec) -> Spec:
         kafka=Kafka(topics=spec.kafka.topics),
         aggregator=Aggregator(windows=spec.aggregator.windows),
         validation=Validation(enabled=spec.validation.enabled),
+        alarms=Alarms(enabled=spec.alarms.enabled),
+        activity=Activity(enabled=spec.activity.enabled),
+        routing=Routing(routes=spec.routing.routes),
     )
 
 
@@ -78,10 +111,20 @@ def _unscaled() -> dict[str, object]:
     return {name: getattr(default, name) for name in ("replicas", "autoscaling", "resources")}
 
 
-def _of_validation(spec: Spec) -> Scaled:
-    return Scaled(
-        replicas=spec.validation.replicas if spec.validation.enabled else 0, resources=spec.validation.resources
-    )
+class _Sized(Protocol):
+    """Pods without autoscaling."""
+
+    @property
+    def replicas(self) -> int:
+        """How many."""
+
+    @property
+    def resources(self) -> Resources:
+        """What each gets."""
+
+
+def _size(own: _Sized, wanted: bool = True) -> Scaled:
+    return Scaled(replicas=own.replicas if wanted else 0, resources=own.resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +165,7 @@ WORKERS: Mapping[str, Kind] = MappingProxyType(
             # one transaction: each of its calls may take 20 s; killed later, Kafka aborts it and others take over
             Kind(
                 "validation",
-                _of_validation,
+                lambda spec: _size(spec.validation, spec.validation.enabled),
                 _validation,
                 45,
                 registry=True,
@@ -136,12 +179,45 @@ WORKERS: Mapping[str, Kind] = MappingProxyType(
             # answers requests that wait for Kafka, by default up to 30 s
             Kind(
                 "ingest",
-                lambda spec: Scaled(replicas=spec.ingest.replicas, resources=spec.ingest.resources),
+                lambda spec: _size(spec.ingest),
                 _ingest,
                 45,
                 ingest=True,
                 wanted=lambda spec: spec.ingest.replicas > 0,
                 ports=lambda spec: {"http": spec.ingest.http.port},
+            ),
+            Kind(
+                "router",
+                lambda spec: _size(spec.routing, bool(spec.routing.routes)),
+                _router,
+                45,
+                registry=True,
+                wanted=lambda spec: bool(spec.routing.routes),
+            ),
+            Kind(
+                "alarms",
+                lambda spec: _size(spec.alarms, spec.alarms.enabled),
+                _alarms,
+                45,
+                registry=True,
+                wanted=lambda spec: spec.alarms.enabled,
+            ),
+            # waits for answers of the webhook under way
+            Kind(
+                "notifier",
+                lambda spec: _size(spec.alarms.notifier, spec.alarms.enabled),
+                _notifier,
+                45,
+                cassandra=True,
+                wanted=lambda spec: spec.alarms.enabled,
+            ),
+            Kind(
+                "activity",
+                lambda spec: _size(spec.activity, spec.activity.enabled),
+                _activity,
+                45,
+                registry=True,
+                wanted=lambda spec: spec.activity.enabled,
             ),
         )
     }

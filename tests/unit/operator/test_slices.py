@@ -14,7 +14,7 @@ from meterpipe_operator.workers import WORKERS, sliced
 from tests.unit.operator.world import EXTRAS, by_ref, deployment, facts, merged, pipeline, ref, wanted
 
 ALL = set(WORKERS)
-READERS = ALL - {"sink"}
+READERS = ALL - {"sink", "notifier"}
 CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"aggregator": {"grace": 600}}, {"aggregator"}),
     ({"aggregator": {"duplicates": "count"}}, {"aggregator"}),
@@ -27,7 +27,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"cassandra": {"replicas": 3}}, set()),
     ({"cassandra": {"ttl": {"60": 86400}}}, set()),
     ({"cassandra": {"replicationFactor": 3}}, set()),
-    ({"cassandra": {"keyspace": "mine"}}, {"sink"}),
+    ({"cassandra": {"keyspace": "mine"}}, {"sink", "notifier"}),
     ({"cassandra": {"resources": {"limits": {"memory": "4Gi"}}}}, {"sink"}),
     ({"lake": {"replicas": 0}}, set()),
     ({"lake": {"bucket": "other"}}, {"archiver"}),
@@ -54,6 +54,10 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"validation": {"replicas": 4}}, set()),
     ({"ingest": {"maxPending": 5000}}, {"ingest"}),
     ({"ingest": {"replicas": 3}}, set()),
+    ({"routing": {"routes": [{"name": "other"}]}}, {"router"}),
+    ({"routing": {"replicas": 3}}, set()),
+    ({"alarms": {"replicas": 3, "notifier": {"replicas": 2}}}, set()),
+    ({"activity": {"replicas": 3}}, set()),
     ({"readings": {"formats": ["json"]}}, READERS),
     ({"replay": {"nonce": "again"}}, set()),
 ]
@@ -122,7 +126,7 @@ def test_a_worker_is_told_nothing_of_stores_it_does_not_use():
     ("change", "rolled"),
     [
         ({"kafka": "d-new"}, ALL),
-        ({"cassandra": "d-new"}, {"sink"}),
+        ({"cassandra": "d-new"}, {"sink", "notifier"}),
         ({"lake": "d-new"}, {"archiver"}),
     ],
 )

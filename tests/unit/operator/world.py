@@ -27,6 +27,9 @@ INGEST = IngestFacts({"north": Secret("gates", ("tokens",), "d-gates")})
 EXTRAS: dict[str, Any] = {
     "validation": {"enabled": True},
     "ingest": {"replicas": 1, "groups": [{"name": "north", "secretName": "gates"}]},
+    "routing": {"routes": [{"name": "solar"}]},
+    "alarms": {"enabled": True},
+    "activity": {"enabled": True},
 }
 """The workers that a pipeline need not have."""
 GIVEN: dict[str, Any] = {

@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, config: WorkerConfig) -> None:
         self._names = names_of(config.pipeline)
-        self._windows = config.pipeline.spec.aggregator.windows
+        self._spec = config.pipeline.spec
         self._kafka = quiet(config.kafka)
         self._admin = new_admin(self._kafka)
         self._consumer = _reader(self._kafka, self._names.group("progress"))
@@ -31,7 +31,11 @@ class Progress:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of workers that read readings or results, in the order these pass them."""
-        return (*(("validation",) if self._names.validated else ()), "aggregator", "sink", "archiver")
+        spec = self._spec
+        more = {"router": spec.routing.routes, "alarms": spec.alarms.enabled, "notifier": spec.alarms.enabled}
+        more["activity"] = spec.activity.enabled
+        first = ("validation",) if self._names.validated else ()
+        return (*first, "aggregator", "sink", "archiver", *(kind for kind, wanted in more.items() if wanted))
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -41,8 +45,10 @@ class Progress:
     def inputs(self, worker: str) -> list[str]:
         """Topics a kind of worker reads."""
         if worker == "sink":
-            return [self._names.aggregates(window) for window in self._windows]
-        if worker == "aggregator":
+            return [self._names.aggregates(window) for window in self._spec.aggregator.windows]
+        if worker == "notifier":
+            return [self._names.alarms]
+        if worker in ("aggregator", "router", "alarms", "activity"):
             return [self._names.counted]
         return [self._names.readings]
 

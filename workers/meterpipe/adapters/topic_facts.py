@@ -48,7 +48,9 @@ def roles(pipeline: MeterPipeline) -> dict[str, str]:
     known |= {names.aggregates(size): f"results {size} s" for size in pipeline.spec.aggregator.windows}
     known |= {names.late: "late", names.dead_letters: "dead letters", names.changelog: "changelog"}
     known |= {names.balance: "balance", names.validation_changelog: "validation changelog"}
-    known |= {names.validation_balance: "validation balance"}
+    known |= {names.validation_balance: "validation balance", names.thresholds: "thresholds", names.alarms: "alarms"}
+    known |= {names.alarms_changelog: "alarms changelog", names.uplinks: "uplinks"}
+    known |= {names.activity_changelog: "activity changelog"}
     return {
         plan.name: known.get(plan.name, plan.name.removeprefix(f"{names.prefix}-")) for plan in plan_topics(pipeline)
     }

@@ -31,6 +31,10 @@ KINDS = {
     "sink": "meterpipe.adapters.sink:Sink",
     "archiver": "meterpipe.adapters.archiver:Archiver",
     "ingest": "meterpipe.adapters.ingest.worker:Ingest",
+    "router": "meterpipe.adapters.router:Router",
+    "alarms": "meterpipe.adapters.alarms:Alarms",
+    "notifier": "meterpipe.adapters.notifier:Notifier",
+    "activity": "meterpipe.adapters.activity:Activity",
 }
 
 STDERR = 2

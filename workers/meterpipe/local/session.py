@@ -100,6 +100,10 @@ def worker_counts(pipeline: MeterPipeline, aggregators: int | None = None) -> li
         "sink": spec.cassandra.replicas,
         "archiver": spec.lake.replicas,
         "ingest": spec.ingest.replicas,
+        "router": spec.routing.replicas if spec.routing.routes else 0,
+        "alarms": spec.alarms.replicas if spec.alarms.enabled else 0,
+        "notifier": spec.alarms.notifier.replicas if spec.alarms.enabled else 0,
+        "activity": spec.activity.replicas if spec.activity.enabled else 0,
     }
     return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
 

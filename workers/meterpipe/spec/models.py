@@ -11,10 +11,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from meterpipe.spec import addresses
+from meterpipe.spec.activity import Activity
+from meterpipe.spec.alarms import Alarms
 from meterpipe.spec.base import Model, Refusal, checked, refuse, rule, rules
 from meterpipe.spec.ingest import Ingest
 from meterpipe.spec.kubernetes import Autoscaling, Network, Pods, Replay, Resources
 from meterpipe.spec.registry import Registry
+from meterpipe.spec.routing import Routing
 from meterpipe.spec.validation import Validation
 
 API_GROUP = "meterpipe.io"
@@ -408,6 +411,9 @@ class Spec(Model):
     lake: Lake = Field(Lake(), description="The long-term store and its archiver.")
     ingest: Ingest = Field(Ingest(), description="Edge adapters that take readings in from gateways.")
     validation: Validation = Field(Validation(), description="Judging readings before they are counted.")
+    routing: Routing = Field(Routing(), description="Readings sent on to other topics.")
+    alarms: Alarms = Field(Alarms(), description="Alarms raised and cleared by readings.")
+    activity: Activity = Field(Activity(), description="When each meter was heard last, and how often.")
     monitoring: Monitoring = Field(Monitoring(), description="Metrics and traces.")
     pods: Pods = Field(Pods(), description="What all pods have in common.")
     network: Network = Field(Network(), description="NetworkPolicies of the pods.")

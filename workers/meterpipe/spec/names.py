@@ -77,6 +77,35 @@ class Names:
         return self.topic("validation-balance")
 
     @property
+    def thresholds(self) -> str:
+        """Compacted topic of the thresholds of alarms."""
+        return self.topic("thresholds")
+
+    @property
+    def alarms(self) -> str:
+        """Topic of alarms, raised and cleared."""
+        return self.topic("alarms")
+
+    @property
+    def alarms_changelog(self) -> str:
+        """Compacted topic of the state of alarms."""
+        return self.topic("alarms-changelog")
+
+    @property
+    def uplinks(self) -> str:
+        """Topic of the number of readings of each meter in a window."""
+        return self.topic("uplinks")
+
+    @property
+    def activity_changelog(self) -> str:
+        """Compacted topic of the activity worker's state."""
+        return self.topic("activity-changelog")
+
+    def route(self, name: str) -> str:
+        """Topic of a route that names none."""
+        return self.topic(f"route-{name}")
+
+    @property
     def counted(self) -> str:
         """Topic of the readings that are counted: what the aggregator reads."""
         return self.valid if self.validated else self.readings

@@ -52,6 +52,9 @@ def plan_topics(pipeline: MeterPipeline, max_message: int = MAX_MESSAGE) -> list
         topic(names.changelog, {**COMPACTED}),
         topic(names.balance, {**COMPACTED}),
         *(_of_validation(topic, names, sized) if pipeline.spec.validation.enabled else ()),
+        *(_of_alarms(topic, names, sized) if pipeline.spec.alarms.enabled else ()),
+        *(_of_activity(topic, names, sized) if pipeline.spec.activity.enabled else ()),
+        *(topic(names.route(route.name), sized) for route in pipeline.spec.routing.routes),
     ]
 
 
@@ -62,3 +65,15 @@ def _of_validation(topic: Callable[..., TopicPlan], names: Names, sized: dict[st
         topic(names.validation_changelog, {**COMPACTED}),
         topic(names.validation_balance, {**COMPACTED}),
     ]
+
+
+def _of_alarms(topic: Callable[..., TopicPlan], names: Names, sized: dict[str, str]) -> list[TopicPlan]:
+    return [
+        topic(names.thresholds, {**COMPACTED}),
+        topic(names.alarms, sized),
+        topic(names.alarms_changelog, {**COMPACTED}),
+    ]
+
+
+def _of_activity(topic: Callable[..., TopicPlan], names: Names, sized: dict[str, str]) -> list[TopicPlan]:
+    return [topic(names.uplinks, sized), topic(names.activity_changelog, {**COMPACTED})]
