@@ -33,7 +33,11 @@ from meterpipe.spec.models import MeterPipeline
 
 START_SECONDS = 600.0  # the S3 server is built from source the first time
 CHECKOUT = Path(__file__).resolve().parents[2]
-SHARED = cache_dir() / "test-services" / hashlib.sha256(str(CHECKOUT).encode()).hexdigest()[:12]
+SHARED = (
+    cache_dir()
+    / "test-services"
+    / hashlib.sha256(os.environ.get("METERPIPE_TEST_SERVICES", str(CHECKOUT)).encode()).hexdigest()[:12]
+)  # METERPIPE_TEST_SERVICES=WORD: checkouts that say the same word share them
 
 
 @pytest.fixture(scope="session")
