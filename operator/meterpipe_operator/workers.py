@@ -47,7 +47,8 @@ def _router(spec: Spec) -> Spec:
 
 def _alarms(spec: Spec) -> Spec:
     kept = {"replicas": Alarms().replicas, "resources": Alarms().resources, "notifier": Notifier()}
-    return _counted(spec).model_copy(update={"alarms": spec.alarms.model_copy(update=kept)})
+    passing = Aggregator(grace=spec.aggregator.grace)  # how event time passes
+    return _counted(spec).model_copy(update={"alarms": spec.alarms.model_copy(update=kept), "aggregator": passing})
 
 
 def _notifier(spec: Spec) -> Spec:

@@ -16,7 +16,7 @@ from tests.unit.operator.world import EXTRAS, by_ref, deployment, facts, merged,
 ALL = set(WORKERS)
 READERS = ALL - {"sink", "notifier"}
 CHANGES: list[tuple[dict[str, Any], set[str]]] = [
-    ({"aggregator": {"grace": 600}}, {"aggregator"}),
+    ({"aggregator": {"grace": 600}}, {"aggregator", "alarms"}),
     ({"aggregator": {"duplicates": "count"}}, {"aggregator"}),
     ({"aggregator": {"output": "json"}}, {"aggregator"}),
     ({"aggregator": {"commitIntervalMs": 500}}, {"aggregator"}),
@@ -57,6 +57,8 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"routing": {"routes": [{"name": "other"}]}}, {"router"}),
     ({"routing": {"replicas": 3}}, set()),
     ({"alarms": {"replicas": 3, "notifier": {"replicas": 2}}}, set()),
+    ({"alarms": {"thresholds": {"hysteresis": 1}}}, {"alarms"}),
+    ({"alarms": {"spike": {"enabled": True}}}, {"alarms"}),
     ({"activity": {"replicas": 3}}, set()),
     ({"readings": {"formats": ["json"]}}, READERS),
     ({"replay": {"nonce": "again"}}, set()),
