@@ -9,7 +9,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 
 FROM base AS build
-ARG EXTRAS="operator batch"
+ARG EXTRAS="operator"
 COPY --from=ghcr.io/astral-sh/uv:0.8.24 /uv /usr/local/bin/uv
 ENV UV_LINK_MODE=copy UV_PYTHON=/usr/bin/python3
 WORKDIR /src

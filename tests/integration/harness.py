@@ -270,13 +270,17 @@ def expected_of(config: WorkerConfig, batches: Iterable[pa.RecordBatch], control
 
 
 def records_of(config: WorkerConfig, topic: str) -> list[Message]:
-    """All committed records of a topic, partition by partition."""
+    """All committed records of a topic, partition by partition.
+
+    What a killed worker left open hides what is behind it until the broker has aborted it: that is waited for.
+    """
+    with progress_of(config) as progress:
+        ends = {number: end for (_, number), end in progress.ends([topic]).items()}
     group = f"{names_of(config.pipeline).prefix}-reader"
     consumer = new_consumer(config.kafka, group, enable_partition_eof=True, fetch_wait_max_ms=50)
     try:
-        partitions = consumer.list_topics(topic, 30).topics[topic].partitions
-        unfinished, found = set(partitions), []
-        consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+        unfinished, found = set(ends), []
+        consumer.assign([TopicPartition(topic, p, 0) for p in ends])
         deadline = time.monotonic() + PATIENCE
         while unfinished:
             assert time.monotonic() < deadline, f"{topic} could not be read to its end"
@@ -284,7 +288,8 @@ def records_of(config: WorkerConfig, topic: str) -> list[Message]:
                 if (error := message.error()) is None:
                     found.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    unfinished.discard(message.partition())
+                    if message.offset() >= ends[message.partition()]:
+                        unfinished.discard(message.partition())
                 else:
                     raise KafkaException(error)
     finally:

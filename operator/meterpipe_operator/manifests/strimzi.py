@@ -73,12 +73,16 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
     for plan in plan_topics(pipeline):
         only_read = plan.name == names.readings and pipeline.spec.ingest.replicas == 0
         yield _acl("topic", plan.name, CONSUMED if only_read else PRODUCED)
+    for route in pipeline.spec.routing.routes:
+        if route.topic is not None:
+            yield _acl("topic", route.topic, ("Write", "Describe"))
+    changelogs = {"aggregator": names.changelog, "validation": names.validation_changelog}
+    changelogs |= {"alarms": names.alarms_changelog, "activity": names.activity_changelog}
     for kind in workers_of(pipeline.spec):
         yield _acl("group", names.group(kind.name), ("Read", "Describe"))
-    changelogs = {"aggregator": names.changelog, "validation": names.validation_changelog}
-    for kind in workers_of(pipeline.spec):
         if kind.name in changelogs:
             yield _acl("group", restore_group(changelogs[kind.name]), ("Read", "Describe"))
+        if kind.name in changelogs or kind.name == "router":
             yield _acl("transactionalId", f"{names.group(kind.name)}-", ("Write", "Describe"), "prefix")
 
 

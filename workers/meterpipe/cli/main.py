@@ -43,6 +43,9 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     },
     "Console": {
         "tail": Entry("meterpipe.cli.console:tail", "Print readings or results as they come."),
+        "query": Entry(
+            "meterpipe.cli.query:query", "Show readings by an SQL condition, as they come or of a span of time."
+        ),
         "lag": Entry("meterpipe.cli.console:lag", "Show how far behind each kind of worker is."),
         "track": Entry("meterpipe.cli.track:track", "Measure how long readings take to become results and rows."),
         "dead-letters": Entry("meterpipe.cli.dead_letters:dead_letters", "List, show or replay what was refused."),
@@ -103,7 +106,7 @@ def load(target: str) -> click.Command:
             raise
         raise Failed(
             f"this command needs the Python package '{problem.name}', which is not installed",
-            "install all of Meterpipe: pip install 'meterpipe[local,batch,operator]'",
+            "install all of Meterpipe: pip install 'meterpipe[local,operator]'",
         ) from problem
     if not isinstance(command, click.Command):
         raise TypeError(f"{target} is no command")

@@ -452,3 +452,14 @@ class MeterPipeline(Model):
     kind: Literal["MeterPipeline"] = Field(description="MeterPipeline")
     metadata: Metadata = Field(description="Name and namespace.")
     spec: Spec = Field(Spec(), description="What the pipeline shall be.")
+
+    @model_validator(mode="after")
+    def _no_route_leads_back(self) -> Self:
+        own, readings = f"{self.metadata.namespace}-{self.metadata.name}-", self.spec.kafka.topics.readings.name
+        reason = "is a topic of this pipeline: its readings would come round again"
+        refuse(
+            Refusal(("spec", "routing", "routes", number, "topic"), route.topic, reason)
+            for number, route in enumerate(self.spec.routing.routes)
+            if route.topic is not None and (route.topic == readings or route.topic.startswith(own))
+        )
+        return self

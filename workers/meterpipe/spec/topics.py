@@ -54,7 +54,7 @@ def plan_topics(pipeline: MeterPipeline, max_message: int = MAX_MESSAGE) -> list
         *(_of_validation(topic, names, sized) if pipeline.spec.validation.enabled else ()),
         *(_of_alarms(topic, names, sized) if pipeline.spec.alarms.enabled else ()),
         *(_of_activity(topic, names, sized) if pipeline.spec.activity.enabled else ()),
-        *(topic(names.route(route.name), sized) for route in pipeline.spec.routing.routes),
+        *(topic(names.route(route.name), sized) for route in pipeline.spec.routing.routes if route.topic is None),
     ]
 
 

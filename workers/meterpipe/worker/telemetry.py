@@ -68,6 +68,13 @@ class Metric(StrEnum):
         "Readings that broke a rule of the validation, by rule and action (flag, quarantine)",
         ("rule", "action"),
     )
+    ROUTED = "meterpipe_routed_readings_total", Kind.COUNTER, "Readings sent on, by route", ("route",)
+    ROUTE_FAILED = (
+        "meterpipe_route_failed_readings_total",
+        Kind.COUNTER,
+        "Readings not sent on, as an expression could not be worked out, by route",
+        ("route",),
+    )
     HELD_READINGS = (
         "meterpipe_held_readings",
         Kind.GAUGE,

@@ -1,0 +1,157 @@
+"""Routing benchmark: readings per CPU-second of the router's process, exactly once, on a real Kafka.
+
+    python -m bench.routing [--meters 5000] [--hours 4] [--form json|envelope|both] [--runs 2]
+
+Three routes: a few readings projected and keyed anew (JSON), a tenth of the meters (envelopes), every hundredth meter
+whole (JSON). CPU is that of the whole process, the client's threads included, from the first reading to the last commit.
+What is routed is compared with a recomputation in the first run. Exit code 1 if it differs, or envelopes fall short of
+the target, 500 000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from confluent_kafka import KafkaError, TopicPartition
+from meterpipe.adapters.kafka import new_consumer, new_producer
+from meterpipe.adapters.topics import ensure_topics
+from meterpipe.datasets.generator import GeneratorSpec, generate
+from meterpipe.datasets.profiles import load_tables
+from meterpipe.datasets.publish import Format, Publisher
+from meterpipe.local.paths import DataDir
+from meterpipe.local.services import up
+from meterpipe.spec.connections import KafkaConnection, WorkerConfig
+from meterpipe.spec.names import names_of
+
+TARGET = 500_000
+PARTITIONS = 4
+ROUTES = [
+    {
+        "name": "high",
+        "where": "value > 2.5 AND attribute = 'ACTIVE_POWER'",
+        "select": {"id": "meter", "at": "ts", "watts": "value * 1000"},
+        "key": "metric",
+    },
+    {"name": "tenth", "where": "right(meter, 1) = '7'", "format": "envelope"},
+    {"name": "hundredth", "where": "right(meter, 2) = '42'"},
+]
+
+
+def config_of(kafka: KafkaConnection) -> WorkerConfig:
+    resource = {
+        "apiVersion": "meterpipe.io/v1alpha1",
+        "kind": "MeterPipeline",
+        "metadata": {"name": f"bench-{uuid.uuid4().hex[:8]}"},
+        "spec": {"kafka": {"topics": {"readings": {"partitions": PARTITIONS}}}, "routing": {"routes": ROUTES}},
+    }
+    return WorkerConfig.model_validate({"pipeline": resource, "kafka": kafka})
+
+
+def run(kafka: KafkaConnection, batches: list[pa.RecordBatch], form: Format, check: bool) -> dict[str, Any]:
+    config = config_of(kafka)
+    names = names_of(config.pipeline)
+    ensure_topics(config)
+    publisher = Publisher(new_producer(kafka, delivery_report_only_error=True), names.readings, PARTITIONS, form)
+    for batch in batches:
+        publisher.send(batch)
+    if publisher.finish().failed:
+        raise RuntimeError(f"not delivered: {publisher.sent.errors}")
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(config.model_dump_json(by_alias=True))
+        file.flush()
+        command = [sys.executable, "-m", "bench.routing.subject", file.name]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    if check:
+        wanted, found = expected(batches), routed(config)
+        figures["routed"] = {route: sum(rows.values()) for route, rows in found.items()}
+        figures["wrong"] = sum(((wanted[r] - found[r]) + (found[r] - wanted[r])).total() for r in wanted)
+    return figures
+
+
+def expected(batches: list[pa.RecordBatch]) -> dict[str, Counter[Any]]:
+    found: dict[str, Counter[Any]] = {str(route["name"]): Counter() for route in ROUTES}
+    for batch in batches:
+        columns = (batch.column(name).to_pylist() for name in ("meter", "ts", "value"))
+        for meter, ts, value in zip(*columns, strict=True):
+            if value > 2.5:
+                found["high"][meter, value * 1000] += 1
+            if meter[-1] == "7":
+                found["tenth"][meter, ts, value] += 1
+            if meter[-2:] == "42":
+                found["hundredth"][meter, value] += 1
+    return found
+
+
+def routed(config: WorkerConfig) -> dict[str, Counter[Any]]:
+    names = names_of(config.pipeline)
+    high = Counter((row["id"], row["watts"]) for row in map(json.loads, values_of(config, names.route("high"))))
+    whole = map(json.loads, values_of(config, names.route("hundredth")))
+    tables = (pa.ipc.open_stream(value).read_all() for value in values_of(config, names.route("tenth")))
+    tenth = (
+        row
+        for table in tables
+        for row in zip(*(table.column(c).to_pylist() for c in ("meter", "ts", "value")), strict=True)
+    )
+    return {
+        "high": high,
+        "tenth": Counter(tenth),
+        "hundredth": Counter((row["gateway"], row["value"]) for row in whole),
+    }
+
+
+def values_of(config: WorkerConfig, topic: str) -> list[bytes]:
+    consumer = new_consumer(config.kafka, "bench-reader", enable_partition_eof=True)
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+    values: list[bytes] = []
+    open_partitions = set(range(PARTITIONS))
+    while open_partitions:
+        for message in consumer.consume(10_000, 0.1):
+            if error := message.error():
+                if error.code() == KafkaError._PARTITION_EOF:
+                    open_partitions.discard(message.partition())
+                continue
+            values.append(message.value() or b"")
+    consumer.close()
+    return values
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--meters", type=int, default=5000)
+    parser.add_argument("--hours", type=float, default=4)
+    parser.add_argument("--form", choices=["json", "envelope", "both"], default="both")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--bootstrap", help="A Kafka that runs already. Default: one of our own.")
+    options = parser.parse_args()
+    rates = {"out_of_order_rate": 0.01, "duplicate_rate": 0.005, "gap_rate": 0.002}
+    spec = GeneratorSpec(meters=options.meters, days=options.hours / 24, **rates)
+    batches, failed = list(generate(spec, load_tables())), False
+    with tempfile.TemporaryDirectory() as folder:
+        if options.bootstrap:
+            kafka = KafkaConnection(bootstrap_servers=options.bootstrap)
+        else:
+            kafka = up(DataDir(Path(folder)), tethered=True, only=["kafka"]).kafka
+        forms = [Format.JSON, Format.ENVELOPE] if options.form == "both" else [Format(options.form)]
+        for form in forms:
+            for number in range(options.runs):
+                began = time.monotonic()
+                figures = run(kafka, batches, form, check=number == 0)
+                print(form.value, json.dumps(figures | {"took": round(time.monotonic() - began, 1)}), flush=True)
+                slow = form is Format.ENVELOPE and figures["readings_per_cpu_second"] < TARGET
+                failed |= bool(figures.get("wrong")) or slow
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
