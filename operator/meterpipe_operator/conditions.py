@@ -139,7 +139,12 @@ def _missing(situation: Situation) -> list[Missing]:
     pipeline, facts = situation.pipeline, situation.facts
     if pipeline is None or facts is None:
         return []
-    found = [one for name in _running(pipeline) for one in needed(WORKERS[name], facts) if isinstance(one, Missing)]
+    found = [
+        one
+        for name in _running(pipeline)
+        for one in needed(pipeline.spec, WORKERS[name], facts)
+        if isinstance(one, Missing)
+    ]
     return list(dict.fromkeys(found))
 
 

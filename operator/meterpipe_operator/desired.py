@@ -83,7 +83,7 @@ class _Builder:
         replay = self.replay()
         for kind in workers_of(self.pipeline.spec):
             before = topics if self.runs(kind) else ()
-            if kind.name == "sink" and self.runs(kind):
+            if kind.cassandra(self.pipeline.spec) and self.runs(kind):
                 before = (*before, *schema)
             self.worker(kind, before, replay)
         self.keda_login()
@@ -143,14 +143,15 @@ class _Builder:
     # -- tasks
 
     def schema(self) -> tuple[Ref, ...]:
-        """The Job that makes the tables; none while the sink has no pods."""
+        """The Job that makes the tables; none while nobody who writes into them has pods."""
         cassandra = self.facts.cassandra
         if isinstance(cassandra, Missing):
             return self.undecided_task(SCHEMA)
         login = cassandra.schema or cassandra.login
         secrets = {"cassandra": login.secret} if login else {}
         config = worker_config(self.pipeline, SCHEMA.slice, None, cassandra=cassandra_connection(cassandra, login))
-        return self.run_once(SCHEMA, config, secrets, needed=self.runs(WORKERS["sink"]))
+        writing = any(self.runs(kind) for kind in workers_of(self.pipeline.spec) if kind.cassandra(self.pipeline.spec))
+        return self.run_once(SCHEMA, config, secrets, needed=writing)
 
     def replay(self) -> bool:
         """Whether a replay is under way: the aggregators are stopped, and the Job runs when they are gone."""
@@ -207,7 +208,7 @@ class _Builder:
         )
         inward = (spec.monitoring.port, *kind.ports(spec).values())
         policy = network_policy(owner, kind.name, inward, outward(self.pipeline, kind, self.facts))
-        self.policy(kind.name, policy, *needed(kind, self.facts))
+        self.policy(kind.name, policy, *needed(spec, kind, self.facts))
         found = reached(self.pipeline, kind, self.facts)
         target = self.ref(kinds.DEPLOYMENT, kind.name)
         if isinstance(found, Missing):

@@ -101,6 +101,14 @@ class IngestFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifierFacts:
+    """Secrets of the notifier: the webhook's (key, perhaps token and ca.crt), and the tokens of its API."""
+
+    webhook: Secret | None = None
+    api: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """What counts of a worker's Deployment that is there."""
 
@@ -140,6 +148,7 @@ class Facts:
     registry: RegistryFacts | Missing | None = None
     """None: no format needs one."""
     ingest: IngestFacts | Missing = field(default_factory=IngestFacts)
+    notifier: NotifierFacts | Missing = field(default_factory=NotifierFacts)
     strimzi: StrimziFacts | None = None
     """Set as soon as the Strimzi cluster is found, while `kafka` may still be Missing its user's Secret."""
     kinds: frozenset[Kind] = frozenset()

@@ -9,6 +9,7 @@ from meterpipe_operator.facts import (
     LakeFacts,
     Login,
     Missing,
+    NotifierFacts,
     RegistryFacts,
     Secret,
 )
@@ -30,7 +31,7 @@ def kafka_given(pipeline: MeterPipeline, look: Look) -> KafkaFacts | Missing:
     secret = None
     if auth:
         keys = ("user.crt", "user.key") if auth.mechanism == "TLS" else ("password",)
-        found = mounted(look, namespace, auth.secret_name or "", keys, "spec.kafka.auth.secretName", also="ca.crt")
+        found = mounted(look, namespace, auth.secret_name or "", keys, "spec.kafka.auth.secretName", "ca.crt")
         if isinstance(found, Missing):
             return found
         secret = found
@@ -115,7 +116,7 @@ def registry_given(pipeline: MeterPipeline, look: Look) -> RegistryFacts | Missi
     basic = registry.auth.mechanism == "basic"
     field, name = "spec.readings.registry.auth.secretName", registry.auth.secret_name
     keys = ("username", "password") if basic else ("token",)
-    found = mounted(look, namespace, name, keys, field, also="ca.crt")
+    found = mounted(look, namespace, name, keys, field, "ca.crt")
     if isinstance(found, Missing):
         return found
     login = login_of(data_of(look, namespace, name) or {}, found)
@@ -136,10 +137,29 @@ def ingest_given(pipeline: MeterPipeline, look: Look) -> IngestFacts | Missing:
     if ingest.mqtt is None or ingest.mqtt.secret_name is None:
         return IngestFacts(groups)
     field, name = "spec.ingest.mqtt.secretName", ingest.mqtt.secret_name
-    secret = mounted(look, namespace, name, ("username", "password"), field, also="ca.crt")
+    secret = mounted(look, namespace, name, ("username", "password"), field, "ca.crt")
     if isinstance(secret, Missing):
         return secret
     login = login_of(data_of(look, namespace, name) or {}, secret)
     if login is None:
         return Missing("SecretIncomplete", f"{field}: username in Secret {namespace}/{name} is no text")
     return IngestFacts(groups, login.username, secret)
+
+
+def notifier_given(pipeline: MeterPipeline, look: Look) -> NotifierFacts | Missing:
+    """Secrets of the notifier by spec.alarms.notifier."""
+    notifier, namespace = pipeline.spec.alarms.notifier, pipeline.metadata.namespace
+    field = "spec.alarms.notifier"
+    webhook = api = None
+    if notifier.webhook is not None:
+        name = notifier.webhook.secret_name
+        found = mounted(look, namespace, name, ("key",), f"{field}.webhook.secretName", "token", "ca.crt")
+        if isinstance(found, Missing):
+            return found
+        webhook = found
+    if notifier.api.enabled and notifier.api.secret_name is not None:
+        found = mounted(look, namespace, notifier.api.secret_name, ("tokens",), f"{field}.api.secretName")
+        if isinstance(found, Missing):
+            return found
+        api = found
+    return NotifierFacts(webhook, api)

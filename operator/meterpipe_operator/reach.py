@@ -1,7 +1,7 @@
 """What a worker needs of the services: its configuration, the secrets it mounts, the ports it connects to. Pure."""
 
-from meterpipe.spec.connections import IngestConnection, RegistryConnection, WorkerConfig
-from meterpipe.spec.models import MeterPipeline
+from meterpipe.spec.connections import IngestConnection, NotifierConnection, RegistryConnection, WorkerConfig
+from meterpipe.spec.models import MeterPipeline, Spec
 
 from meterpipe_operator.facts import (
     CassandraFacts,
@@ -10,6 +10,7 @@ from meterpipe_operator.facts import (
     KafkaFacts,
     LakeFacts,
     Missing,
+    NotifierFacts,
     RegistryFacts,
     Secret,
 )
@@ -21,13 +22,13 @@ from meterpipe_operator.workers import Kind
 SCHEMAS = "/tmp/schemas"
 """Where pods keep the schemas they have looked up."""
 
-Needed = KafkaFacts | CassandraFacts | LakeFacts | RegistryFacts | IngestFacts | Missing
+Needed = KafkaFacts | CassandraFacts | LakeFacts | RegistryFacts | IngestFacts | NotifierFacts | Missing
 
 
-def needed(kind: Kind, facts: Facts) -> list[Needed]:
+def needed(spec: Spec, kind: Kind, facts: Facts) -> list[Needed]:
     """The facts a worker needs, or what is missing of them."""
     found: list[Needed] = [facts.kafka]
-    if kind.cassandra:
+    if kind.cassandra(spec):
         found.append(facts.cassandra)
     if kind.lake:
         found.append(facts.lake)
@@ -35,6 +36,8 @@ def needed(kind: Kind, facts: Facts) -> list[Needed]:
         found.append(facts.registry)
     if kind.ingest:
         found.append(facts.ingest)
+    if kind.notifier:
+        found.append(facts.notifier)
     return found
 
 
@@ -43,7 +46,7 @@ def reached(pipeline: MeterPipeline, kind: Kind, facts: Facts) -> tuple[WorkerCo
     kafka: KafkaFacts | None = None
     stores: dict[str, object] = {}
     secrets: dict[str, Secret | None] = {}
-    for one in needed(kind, facts):
+    for one in needed(pipeline.spec, kind, facts):
         match one:
             case Missing():
                 return one
@@ -59,6 +62,9 @@ def reached(pipeline: MeterPipeline, kind: Kind, facts: Facts) -> tuple[WorkerCo
             case IngestFacts():
                 stores["ingest"] = _ingest(one)
                 secrets |= {_role(group): secret for group, secret in one.groups.items()} | {"mqtt": one.mqtt}
+            case NotifierFacts():
+                stores["notifier"] = _notifier(one)
+                secrets |= {"webhook": one.webhook, "api": one.api}
     config = worker_config(pipeline, kind.slice, kafka).model_copy(update=stores)
     return config, {role: secret for role, secret in secrets.items() if secret is not None}
 
@@ -68,13 +74,15 @@ def outward(pipeline: MeterPipeline, kind: Kind, facts: Facts) -> tuple[int, ...
     spec, common = pipeline.spec, ports(pipeline, facts)
     if common is None:
         return None
-    more = [*cassandra_ports(facts)] if kind.cassandra else []
+    more = [*cassandra_ports(facts)] if kind.cassandra(spec) else []
     if kind.lake:
         more.append(port_of(spec.lake.endpoint or "https://"))
     if kind.registry and isinstance(facts.registry, RegistryFacts):
         more.append(port_of(facts.registry.url))
     if kind.ingest and spec.ingest.mqtt:
         more.append(spec.ingest.mqtt.port)
+    if kind.notifier and spec.alarms.notifier.webhook:
+        more.append(port_of(spec.alarms.notifier.webhook.url))
     return (*common, *more)
 
 
@@ -120,6 +128,16 @@ def _ingest(facts: IngestFacts) -> IngestConnection:
         mqtt_username=facts.mqtt_username,
         mqtt_password_file=path_of("mqtt", "password") if facts.mqtt else None,
         mqtt_ca_file=path_of("mqtt", "ca.crt") if "ca.crt" in keys else None,
+    )
+
+
+def _notifier(facts: NotifierFacts) -> NotifierConnection:
+    keys = facts.webhook.keys if facts.webhook else ()
+    return NotifierConnection(
+        key_file=path_of("webhook", "key") if "key" in keys else None,
+        token_file=path_of("webhook", "token") if "token" in keys else None,
+        ca_file=path_of("webhook", "ca.crt") if "ca.crt" in keys else None,
+        api_tokens_file=path_of("api", "tokens") if facts.api else None,
     )
 
 

@@ -6,7 +6,14 @@ from meterpipe.spec.models import MeterPipeline
 
 from meterpipe_operator import kinds
 from meterpipe_operator.facts import CassandraFacts, Facts, Live, Missing, Settings
-from meterpipe_operator.given import cassandra_given, ingest_given, kafka_given, lake_given, registry_given
+from meterpipe_operator.given import (
+    cassandra_given,
+    ingest_given,
+    kafka_given,
+    lake_given,
+    notifier_given,
+    registry_given,
+)
 from meterpipe_operator.k8ssandra import k8ssandra_facts
 from meterpipe_operator.kinds import Kind, Manifest, kind_of
 from meterpipe_operator.labels import COMPONENT, REPLAYED, WINDOWS
@@ -37,6 +44,7 @@ def facts_of(
         lake=lake_given(pipeline, look),
         registry=registry_given(pipeline, look),
         ingest=ingest_given(pipeline, look),
+        notifier=notifier_given(pipeline, look),
         strimzi=found.strimzi,
         kinds=there,
         live=live_deployments(own),

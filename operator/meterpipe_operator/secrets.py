@@ -13,15 +13,15 @@ Look = Callable[[Ref], Manifest | None]
 """Reads one object of the cluster, None if there is none (or the operator may not see it)."""
 
 
-def mounted(look: Look, namespace: str, name: str, keys: Sequence[str], field: str, also: str = "") -> Secret | Missing:
-    """The user's Secret of a field of the specification; with key `also`, if it holds that."""
+def mounted(look: Look, namespace: str, name: str, keys: Sequence[str], field: str, *also: str) -> Secret | Missing:
+    """The user's Secret of a field of the specification; with the keys `also`, as far as it holds them."""
     data = data_of(look, namespace, name)
     if data is None:
         return Missing("SecretNotFound", f"{field}: there is no Secret {namespace}/{name}; make it with {_list(keys)}")
     if lacking := [key for key in keys if not data.get(key)]:
         reason = f"{field}: Secret {namespace}/{name} has no {_list(lacking)}, it holds {_list(sorted(data))}"
         return Missing("SecretIncomplete", reason)
-    used = (*keys, also) if also and data.get(also) else tuple(keys)
+    used = (*keys, *(key for key in also if data.get(key)))
     return Secret(name, used, digest_of_keys(data, used))
 
 

@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import Protocol
 
 from meterpipe.spec.activity import Activity
-from meterpipe.spec.alarms import Alarms, Notifier
+from meterpipe.spec.alarms import Alarms
 from meterpipe.spec.ingest import Ingest
 from meterpipe.spec.kubernetes import Resources
 from meterpipe.spec.models import Aggregator, Cassandra, Kafka, MeterPipeline, Scaled, Spec, Topic, Topics
+from meterpipe.spec.notifier import Notifier
 from meterpipe.spec.routing import Routing
 from meterpipe.spec.validation import Validation
 
@@ -103,7 +104,12 @@ def _topics(spec: Spec) -> Spec:
 
 def _schema(spec: Spec) -> Spec:
     kept = {name: getattr(spec.cassandra, name) for name in ("keyspace", "replication_factor", "ttl")}
-    return Spec(aggregator=Aggregator(windows=spec.aggregator.windows), cassandra=Cassandra(**kept))
+    noted = Notifier(open_alarms=spec.alarms.notifier.open_alarms)
+    return Spec(
+        aggregator=Aggregator(windows=spec.aggregator.windows),
+        cassandra=Cassandra(**kept),
+        alarms=Alarms(enabled=spec.alarms.enabled, notifier=noted),
+    )
 
 
 def _unscaled() -> dict[str, object]:
@@ -140,10 +146,11 @@ class Kind:
     scaled: Callable[[Spec], Scaled]
     slice: Slice
     grace: int
-    cassandra: bool = False
+    cassandra: Callable[[Spec], bool] = lambda spec: False
     lake: bool = False
     registry: bool = False
     ingest: bool = False
+    notifier: bool = False
     wanted: Callable[[Spec], bool] = lambda spec: True
     ports: Callable[[Spec], Mapping[str, int]] = lambda spec: {}
 
@@ -174,7 +181,7 @@ WORKERS: Mapping[str, Kind] = MappingProxyType(
             ),
             Kind("aggregator", lambda spec: spec.aggregator, _aggregator, 45, registry=True),
             # waits 20 s for rows in flight
-            Kind("sink", lambda spec: spec.cassandra, _sink, 40, cassandra=True),
+            Kind("sink", lambda spec: spec.cassandra, _sink, 40, cassandra=lambda spec: True),
             # tries for 10 s to write up to a million readings
             Kind("archiver", lambda spec: spec.lake, _archiver, 60, lake=True, registry=True),
             # answers requests that wait for Kafka, by default up to 30 s
@@ -209,8 +216,10 @@ WORKERS: Mapping[str, Kind] = MappingProxyType(
                 lambda spec: _size(spec.alarms.notifier, spec.alarms.enabled),
                 _notifier,
                 45,
-                cassandra=True,
+                cassandra=lambda spec: spec.alarms.notifier.open_alarms,
+                notifier=True,
                 wanted=lambda spec: spec.alarms.enabled,
+                ports=lambda spec: {"api": spec.alarms.notifier.api.port} if spec.alarms.notifier.api.enabled else {},
             ),
             Kind(
                 "activity",

@@ -76,6 +76,8 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
     for route in pipeline.spec.routing.routes:
         if route.topic is not None:
             yield _acl("topic", route.topic, ("Write", "Describe"))
+    if pipeline.spec.alarms.enabled and pipeline.spec.alarms.notifier.webhook:
+        yield _acl("group", names.group("webhook"), ("Read", "Describe"))
     changelogs = {"aggregator": names.changelog, "validation": names.validation_changelog}
     changelogs |= {"alarms": names.alarms_changelog, "activity": names.activity_changelog}
     for kind in workers_of(pipeline.spec):

@@ -30,9 +30,11 @@ class Progress:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of workers that read readings or results, in the order these pass them."""
+        """Kinds of workers that read readings or results, in the order these pass them; the notifier's two groups."""
         spec = self._spec
-        more = {"router": spec.routing.routes, "alarms": spec.alarms.enabled, "notifier": spec.alarms.enabled}
+        more = {"router": spec.routing.routes, "alarms": spec.alarms.enabled}
+        more["notifier"] = spec.alarms.enabled and spec.alarms.notifier.open_alarms
+        more["webhook"] = spec.alarms.enabled and spec.alarms.notifier.webhook
         more["activity"] = spec.activity.enabled
         first = ("validation",) if self._names.validated else ()
         return (*first, "aggregator", "sink", "archiver", *(kind for kind, wanted in more.items() if wanted))
@@ -46,7 +48,7 @@ class Progress:
         """Topics a kind of worker reads."""
         if worker == "sink":
             return [self._names.aggregates(window) for window in self._spec.aggregator.windows]
-        if worker == "notifier":
+        if worker in ("notifier", "webhook"):
             return [self._names.alarms]
         if worker in ("aggregator", "router", "alarms", "activity"):
             return [self._names.counted]

@@ -3,7 +3,17 @@
 from cassandra.cluster import Session
 
 from meterpipe.adapters.cassandra import connect
-from meterpipe.core.store_schema import Column, Schema, Table, Wanted, conflicts, plan, problems, wanted
+from meterpipe.core.store_schema import (
+    Column,
+    Schema,
+    Table,
+    Wanted,
+    conflicts,
+    plan,
+    problems,
+    wanted,
+    wanted_of_alarms,
+)
 from meterpipe.spec.connections import CassandraConnection, WorkerConfig
 
 SCHEMA_SECONDS = 60.0
@@ -26,7 +36,7 @@ def apply_schema(config: WorkerConfig, dry_run: bool = False) -> list[str]:
         clashes = [
             f"table {want.keyspace}.{name}: {why}"
             for name, table in found.tables.items()
-            for why in conflicts(table.columns)
+            for why in conflicts(table.columns, name)
         ]
         if clashes:
             raise SchemaConflictError("; ".join(clashes))
@@ -50,6 +60,12 @@ def verify_schema(config: WorkerConfig) -> list[str]:
 def missing(session: Session, config: WorkerConfig) -> list[str]:
     """As `verify_schema`, on an open session."""
     want = wanted(config.pipeline, needed(config).datacenter)
+    return problems(want, observe(session, want))
+
+
+def missing_of_alarms(session: Session, config: WorkerConfig) -> list[str]:
+    """Why open alarms could not be written, and the way out; empty if they can."""
+    want = wanted_of_alarms(config.pipeline, needed(config).datacenter)
     return problems(want, observe(session, want))
 
 
@@ -83,4 +99,4 @@ def observe(session: Session, want: Wanted) -> Schema:
             (want.keyspace,),
         )
     }
-    return Schema(dict(keyspace.replication), {name: tables[name] for name in tables if name in want.tables.values()})
+    return Schema(dict(keyspace.replication), {name: tables[name] for name in tables if name in want.names})

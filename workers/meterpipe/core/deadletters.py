@@ -24,6 +24,7 @@ class Reason(StrEnum):
     TOO_FAR_AHEAD = "too-far-ahead"  # later than its Kafka record by more than readings.maxAhead
     WRONG_PARTITION = "wrong-partition"  # its key belongs in another partition
     NOT_PERMITTED = "not-permitted"  # who sent it may not send readings of that meter
+    WEBHOOK_REFUSED = "webhook-refused"  # an alarm that the webhook would not take
 
 
 @dataclass(frozen=True, slots=True)

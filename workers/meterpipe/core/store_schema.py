@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from meterpipe.core import open_alarms
 from meterpipe.core.store_rows import bucket_unit
 from meterpipe.spec.models import DAY, MeterPipeline
 from meterpipe.spec.names import names_of
@@ -41,6 +42,22 @@ COLUMNS: Mapping[str, Column] = {
     "revision": Column("int"),
 }
 
+OPEN_ALARMS: Mapping[str, Column] = {
+    "meter": Column("text", "partition_key", 0),
+    "metric": Column("text", "clustering", 0, "asc"),
+    "attribute": Column("text", "clustering", 1, "asc"),
+    "kind": Column("text", "clustering", 2, "asc"),
+    "id": Column("text"),
+    "raised_at": Column("timestamp"),
+    "value": Column("double"),
+    "limit_value": Column("double"),
+    "threshold_partition": Column("int"),
+    "threshold_offset": Column("bigint"),
+    "reading_partition": Column("int"),
+    "reading_offset": Column("bigint"),
+}
+REMEDIES = {open_alarms.TABLE: "drop the table (the topic of alarms can be read again)"}
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -69,13 +86,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The tables a pipeline needs: window size in seconds to seconds a row is kept (0: for ever)."""
+    """The tables a pipeline needs: window size in seconds to seconds a row is kept (0: for ever), and open alarms."""
 
     keyspace: str
     datacenter: str
     replicas: int
     ttl: Mapping[int, int]
     tables: Mapping[int, str]
+    open_alarms: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all tables."""
+        return (*self.tables.values(), *((open_alarms.TABLE,) if self.open_alarms else ()))
 
 
 def wanted(pipeline: MeterPipeline, datacenter: str) -> Wanted:
@@ -88,7 +111,18 @@ def wanted(pipeline: MeterPipeline, datacenter: str) -> Wanted:
         spec.cassandra.replication_factor,
         {window: spec.cassandra.ttl_of(window) for window in windows},
         {window: names.table(window) for window in windows},
+        spec.alarms.enabled and spec.alarms.notifier.open_alarms,
     )
+
+
+def wanted_of_alarms(pipeline: MeterPipeline, datacenter: str) -> Wanted:
+    """What the notifier needs."""
+    return Wanted(names_of(pipeline).keyspace, datacenter, pipeline.spec.cassandra.replication_factor, {}, {}, True)
+
+
+def columns_of(name: str) -> Mapping[str, Column]:
+    """The columns a table of that name shall have."""
+    return OPEN_ALARMS if name == open_alarms.TABLE else COLUMNS
 
 
 def compaction(ttl: int) -> dict[str, str]:
@@ -110,6 +144,9 @@ def plan(want: Wanted, found: Schema) -> list[Change]:
             changes.append(Change(f"table {want.keyspace}.{name} created, {kept}", create_table(want, window)))
         else:
             changes += _columns(want, name, table) + _ageing(want, window, name, table)
+    if want.open_alarms:
+        alarms = found.tables.get(open_alarms.TABLE)
+        changes += _columns(want, open_alarms.TABLE, alarms) if alarms else [_create_open_alarms(want)]
     return changes
 
 
@@ -117,31 +154,31 @@ def problems(want: Wanted, found: Schema) -> list[str]:
     """Why rows cannot be written to `found`, and the way out; empty if they can."""
     if found.replication is None:
         return [f"keyspace {want.keyspace} is missing: run `meterpipe schema apply`"]
-    lacking = [name for name in want.tables.values() if name not in found.tables]
+    lacking = [name for name in want.names if name not in found.tables]
     said = [f"table {want.keyspace}.{name} is missing: run `meterpipe schema apply`" for name in lacking]
-    for name in want.tables.values():
+    for name in want.names:
         if name in found.tables:
-            columns = found.tables[name].columns
-            absent = [c for c in COLUMNS if c not in columns and COLUMNS[c].kind == "regular"]
+            columns, shall = found.tables[name].columns, columns_of(name)
+            absent = [c for c in shall if c not in columns and shall[c].kind == "regular"]
             if absent:
                 said.append(f"table {want.keyspace}.{name} lacks {', '.join(absent)}: run `meterpipe schema apply`")
-            said += [f"table {want.keyspace}.{name}: {why}" for why in conflicts(columns)]
+            said += [f"table {want.keyspace}.{name}: {why}" for why in conflicts(columns, name)]
     return said
 
 
-def conflicts(columns: Mapping[str, Column]) -> list[str]:
-    """Differences of a table that no additive change heals."""
+def conflicts(columns: Mapping[str, Column], table: str = "") -> list[str]:
+    """Differences of a table that no additive change heals. `table`: its name, if it is not one of windows."""
     said = []
-    for name, column in COLUMNS.items():
+    shall = columns_of(table)
+    for name, column in shall.items():
         there = columns.get(name)
         if there is None and column.kind != "regular":
             said.append(f"no key column {name}")
         elif there is not None and there != column:
             said.append(f"column {name} is {_describe(there)}, wanted {_describe(column)}")
-    said += [f"unknown key column {name}" for name, c in columns.items() if name not in COLUMNS and c.kind != "regular"]
-    return [
-        f"{why}; drop the table (its rows can be replayed) or choose another spec.cassandra.keyspace" for why in said
-    ]
+    said += [f"unknown key column {name}" for name, c in columns.items() if name not in shall and c.kind != "regular"]
+    remedy = REMEDIES.get(table, "drop the table (its rows can be replayed)")
+    return [f"{why}; {remedy} or choose another spec.cassandra.keyspace" for why in said]
 
 
 def _describe(column: Column) -> str:
@@ -167,6 +204,16 @@ def create_table(want: Wanted, window: int) -> str:
     )
 
 
+def _create_open_alarms(want: Wanted) -> Change:
+    columns = ", ".join(f"{name} {column.type}" for name, column in OPEN_ALARMS.items())
+    cql = (
+        f'CREATE TABLE IF NOT EXISTS "{want.keyspace}".{open_alarms.TABLE} ({columns}, '
+        "PRIMARY KEY ((meter), metric, attribute, kind)) WITH comment = 'Alarms that are raised and not cleared; "
+        "the write time of a row is the offset of its event'"
+    )
+    return Change(f"table {want.keyspace}.{open_alarms.TABLE} created", cql)
+
+
 def _keyspace(want: Wanted, found: Schema) -> list[Change]:
     factor = str(want.replicas)
     name, there = want.keyspace, found.replication
@@ -186,7 +233,9 @@ def _keyspace(want: Wanted, found: Schema) -> list[Change]:
 
 
 def _columns(want: Wanted, name: str, table: Table) -> list[Change]:
-    absent = {c: column for c, column in COLUMNS.items() if c not in table.columns and column.kind == "regular"}
+    absent = {
+        c: column for c, column in columns_of(name).items() if c not in table.columns and column.kind == "regular"
+    }
     return [
         Change(
             f"column {want.keyspace}.{name}.{c} added", f'ALTER TABLE "{want.keyspace}".{name} ADD {c} {column.type}'

@@ -13,6 +13,7 @@ from meterpipe.spec.connections import (
     IngestConnection,
     KafkaConnection,
     LakeConnection,
+    NotifierConnection,
     RegistryConnection,
     WorkerConfig,
 )
@@ -57,6 +58,7 @@ def resolve(pipeline: MeterPipeline, embedded: Connections, secrets: Path, schem
         lake=_lake(pipeline, secrets) or embedded.lake,
         registry=registry_connection(pipeline, secrets, schemas) or embedded.registry,
         ingest=_ingest(pipeline, secrets),
+        notifier=_notifier(pipeline, secrets),
     )
 
 
@@ -155,6 +157,24 @@ def _ingest(pipeline: MeterPipeline, secrets: Path) -> IngestConnection | None:
         mqtt_password_file=password,
         mqtt_ca_file=authority,
     )
+
+
+def _notifier(pipeline: MeterPipeline, secrets: Path) -> NotifierConnection | None:
+    """Secrets of the notifier. An API without tokens is to be reached from this machine only."""
+    notifier = pipeline.spec.alarms.notifier
+    if not pipeline.spec.alarms.enabled or not notifier.replicas:
+        return None
+    files: dict[str, Path] = {}
+    if notifier.webhook is not None:
+        folder = _folder(secrets, "spec.alarms.notifier.webhook.secretName", notifier.webhook.secret_name)
+        files["key_file"] = _file(folder, "key")
+        more = {"token_file": folder / "token", "ca_file": folder / "ca.crt"}
+        files |= {name: path for name, path in more.items() if path.exists()}
+    if notifier.api.enabled and notifier.api.secret_name is not None:
+        folder = _folder(secrets, "spec.alarms.notifier.api.secretName", notifier.api.secret_name)
+        files["api_tokens_file"] = _file(folder, "tokens")
+    host = "127.0.0.1" if notifier.api.anonymous else "0.0.0.0"
+    return NotifierConnection.model_validate({"host": host, **files})
 
 
 def _folder(secrets: Path, field: str, name: str | None) -> Path:

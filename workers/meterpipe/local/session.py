@@ -55,7 +55,7 @@ def session(
             config = resolve(pipeline, embedded, secrets, data.schemas)
             prepare(config, say)
             names = worker_counts(pipeline, aggregators)
-            _refuse_taken_port(pipeline, names)
+            _refuse_taken_ports(pipeline, names)
             metrics = _metrics_ports(data, names)
             supervisor = Supervisor(data, _commands(data, config, metrics))
             try:
@@ -108,11 +108,18 @@ def worker_counts(pipeline: MeterPipeline, aggregators: int | None = None) -> li
     return [f"{kind}-{number}" for kind, count in counts.items() for number in range(count)]
 
 
-def _refuse_taken_port(pipeline: MeterPipeline, names: list[str]) -> None:
-    """Raise LocalError if another program listens where gateways are to post to."""
-    port = pipeline.spec.ingest.http.port
-    if any(kind_of(name) == "ingest" for name in names) and not ports.free(port):
-        raise LocalError(f"port {port} is taken", "stop what listens there, or choose another spec.ingest.http.port")
+def _refuse_taken_ports(pipeline: MeterPipeline, names: list[str]) -> None:
+    """Raise LocalError if another program listens where workers are to."""
+    kinds = {kind_of(name) for name in names}
+    listening = {}
+    if "ingest" in kinds:
+        listening["spec.ingest.http.port"] = pipeline.spec.ingest.http.port
+    api = pipeline.spec.alarms.notifier.api
+    if "notifier" in kinds and api.enabled:
+        listening["spec.alarms.notifier.api.port"] = api.port
+    for field, port in listening.items():
+        if not ports.free(port):
+            raise LocalError(f"port {port} is taken", f"stop what listens there, or choose another {field}")
 
 
 def kind_of(worker: str) -> str:

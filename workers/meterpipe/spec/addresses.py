@@ -42,8 +42,8 @@ def host_problem(text: str) -> str | None:
     return None if _HOST.fullmatch(text) else f"{text!r} is no host name"
 
 
-def url_problem(text: str) -> str | None:
-    """An http or https URL without user and password, query and fragment."""
+def url_problem(text: str, query: bool = False) -> str | None:
+    """An http or https URL without user and password and fragment; without query, unless it may have one."""
     try:
         url = urlsplit(text)
         port = url.port
@@ -53,8 +53,8 @@ def url_problem(text: str) -> str | None:
         return "must be a URL with a host, like http://host:port"
     if url.username is not None or url.password is not None:
         return "must hold no user and no password: they belong into a Secret"
-    if url.query or url.fragment:
-        return "must be a URL without ? and #"
+    if url.fragment or (url.query and not query):
+        return f"must be a URL without {'#' if query else '? and #'}"
     problem = host_problem(url.hostname)
     return f"must be a URL with a host; {problem}" if problem else None
 

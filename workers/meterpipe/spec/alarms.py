@@ -7,19 +7,13 @@ from pydantic import Field
 
 from meterpipe.spec.base import Model, checked
 from meterpipe.spec.kubernetes import Resources
+from meterpipe.spec.notifier import Notifier
 
 _Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 def _unknown_zone(name: str) -> str | None:
     return None if name in available_timezones() else "is no time zone; give one such as Europe/Paris"
-
-
-class Notifier(Model):
-    """Who is told of alarms: the table of open alarms in Cassandra, and a webhook."""
-
-    replicas: int = Field(1, ge=0, le=1000, description="Number of worker processes; 0 stops the worker.")
-    resources: Resources = Field(Resources(), description="CPU and memory of each pod.")
 
 
 class Rule(Model):

@@ -45,6 +45,18 @@ class IngestConnection(Model):
     mqtt_ca_file: Path | None = None
 
 
+class NotifierConnection(Model):
+    """Secrets of the notifier, and where its API listens."""
+
+    host: str = "0.0.0.0"
+    key_file: Path | None = None
+    """The webhook's shared secrets, one a line."""
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    api_tokens_file: Path | None = None
+    """Bearer tokens of the API, one a line."""
+
+
 class RegistryConnection(Model):
     """A reachable schema registry. `url` has the path of its Confluent API."""
 
@@ -66,3 +78,4 @@ class WorkerConfig(Model):
     lake: LakeConnection | None = None
     registry: RegistryConnection | None = None
     ingest: IngestConnection | None = None
+    notifier: NotifierConnection | None = None

@@ -100,6 +100,21 @@ class Metric(StrEnum):
         "Seconds from having read a request or message until Kafka had its readings",
         ("adapter",),
     )
+    NOTIFICATIONS = (
+        "meterpipe_notifications_total",
+        Kind.COUNTER,
+        "Alarms for the webhook: delivered, refused (a dead letter) or skipped (a kind that is not posted)",
+        ("outcome",),
+    )
+    WEBHOOK_ATTEMPTS = (
+        "meterpipe_webhook_attempts_total",
+        Kind.COUNTER,
+        "Requests to the webhook, by what became of them: taken, again or refused",
+        ("verdict",),
+    )
+    WEBHOOK_SECONDS = "meterpipe_webhook_seconds", Kind.HISTOGRAM, "Seconds until the webhook answered, or failed to"
+    WEBHOOK_PENDING = "meterpipe_webhook_pending_alarms", Kind.GAUGE, "Alarms read that the webhook has not taken"
+    API_REQUESTS = "meterpipe_api_requests_total", Kind.COUNTER, "Requests of the HTTP API answered", ("status",)
     OPEN_READINGS = "meterpipe_open_readings", Kind.GAUGE, "Readings held in open windows", ("partition",)
 
 
