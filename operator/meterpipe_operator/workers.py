@@ -13,7 +13,7 @@ from meterpipe.spec.activity import Activity
 from meterpipe.spec.alarms import Alarms
 from meterpipe.spec.ingest import Ingest
 from meterpipe.spec.kubernetes import Resources
-from meterpipe.spec.models import Aggregator, Cassandra, Kafka, MeterPipeline, Scaled, Spec, Topic, Topics
+from meterpipe.spec.models import Aggregator, Cassandra, Kafka, MeterPipeline, Readings, Scaled, Spec, Topic, Topics
 from meterpipe.spec.notifier import Notifier
 from meterpipe.spec.routing import Routing
 from meterpipe.spec.validation import Validation
@@ -55,7 +55,12 @@ def _alarms(spec: Spec) -> Spec:
 def _notifier(spec: Spec) -> Spec:
     kept = {"replicas": Notifier().replicas, "resources": Notifier().resources}
     told = Alarms(enabled=spec.alarms.enabled, notifier=spec.alarms.notifier.model_copy(update=kept))
-    return Spec(alarms=told, cassandra=Cassandra(keyspace=spec.cassandra.keyspace), monitoring=spec.monitoring)
+    own = Spec(alarms=told, cassandra=Cassandra(keyspace=spec.cassandra.keyspace), monitoring=spec.monitoring)
+    if not spec.alarms.notifier.api.enabled:
+        return own
+    # thresholds are put where the readings of their meters are
+    where = {"readings": Readings(key=spec.readings.key), "validation": Validation(enabled=spec.validation.enabled)}
+    return own.model_copy(update=where)
 
 
 def _activity(spec: Spec) -> Spec:

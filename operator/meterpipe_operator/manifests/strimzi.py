@@ -78,6 +78,8 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
             yield _acl("topic", route.topic, ("Write", "Describe"))
     if pipeline.spec.alarms.enabled and pipeline.spec.alarms.notifier.webhook:
         yield _acl("group", names.group("webhook"), ("Read", "Describe"))
+    if pipeline.spec.alarms.enabled and pipeline.spec.alarms.notifier.api.enabled:
+        yield _acl("group", restore_group(names.thresholds), ("Read", "Describe"))
     changelogs = {"aggregator": names.changelog, "validation": names.validation_changelog}
     changelogs |= {"alarms": names.alarms_changelog, "activity": names.activity_changelog}
     for kind in workers_of(pipeline.spec):

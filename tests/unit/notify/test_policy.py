@@ -24,7 +24,7 @@ def test_what_will_not_pass_is_refused_and_redirects_are_not_followed(status):
 @given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
 def test_pauses_grow_to_a_bound_and_leave_half_to_chance(attempt, chance):
     pause = backoff(attempt, chance)
-    assert backoff(attempt, 0.0) <= pause < 2 * backoff(attempt, 0.0) <= LONGEST_S
+    assert backoff(attempt, 0.0) <= pause <= 2 * backoff(attempt, 0.0) <= LONGEST_S
     assert backoff(attempt, chance) <= backoff(attempt + 1, chance)
 
 

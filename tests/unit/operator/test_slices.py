@@ -8,10 +8,10 @@ from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.load import load_model
 from meterpipe.spec.names import names_of
 from meterpipe_operator import kinds
-from meterpipe_operator.facts import RegistryFacts, Secret
+from meterpipe_operator.facts import Missing, RegistryFacts, Secret
 from meterpipe_operator.workers import WORKERS, sliced
 
-from tests.unit.operator.world import EXTRAS, by_ref, deployment, facts, merged, pipeline, ref, wanted
+from tests.unit.operator.world import EXTRAS, NOTIFIER, TOLD, by_ref, deployment, facts, merged, pipeline, ref, wanted
 
 ALL = set(WORKERS)
 READERS = ALL - {"sink", "notifier"}
@@ -57,6 +57,10 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"routing": {"routes": [{"name": "other"}]}}, {"router"}),
     ({"routing": {"replicas": 3}}, set()),
     ({"alarms": {"replicas": 3, "notifier": {"replicas": 2}}}, set()),
+    ({"alarms": {"notifier": {"openAlarms": False}}}, {"notifier"}),
+    ({"alarms": {"notifier": {"webhook": {"url": "http://h/", "secretName": "s"}}}}, {"notifier"}),
+    ({"alarms": {"notifier": {"api": {"enabled": True, "anonymous": True}}}}, {"notifier"}),
+    ({"alarms": {"notifier": {"resources": {"requests": {"cpu": "1"}}}}}, {"notifier"}),
     ({"alarms": {"thresholds": {"hysteresis": 1}}}, {"alarms"}),
     ({"alarms": {"spike": {"enabled": True}}}, {"alarms"}),
     ({"activity": {"replicas": 3}}, set()),
@@ -170,3 +174,53 @@ def test_avro_readers_are_told_of_the_registry_and_mount_its_secret():
         assert "reg" in {one["secret"]["name"] for one in sources[1:]}
         egress = by_ref(found)[ref(kinds.NETWORK_POLICY, f"city-{worker}")]["spec"]["egress"]
         assert 8081 in {port["port"] for rule in egress for port in rule["ports"]}
+
+
+def test_the_notifier_mounts_the_secrets_of_webhook_and_api_and_reaches_the_one_and_is_reached_at_the_other():
+    found = wanted(merged(EXTRAS, {"alarms": {"notifier": TOLD}}), notifier=NOTIFIER)
+    text = by_ref(found)[ref(kinds.CONFIG_MAP, "city-notifier")]["data"]["worker.json"]
+    config = load_model(text, WorkerConfig)
+    assert config.notifier is not None
+    assert {str(path) for path in (config.notifier.key_file, config.notifier.token_file, config.notifier.ca_file)} == {
+        f"/etc/meterpipe/secrets/webhook/{key}" for key in ("key", "token", "ca.crt")
+    }
+    assert str(config.notifier.api_tokens_file) == "/etc/meterpipe/secrets/api/tokens"
+    sources = deployment(found, "notifier")["spec"]["template"]["spec"]["volumes"][0]["projected"]["sources"]
+    assert {"hook", "clerks"} <= {one["secret"]["name"] for one in sources[1:]}
+    policy = by_ref(found)[ref(kinds.NETWORK_POLICY, "city-notifier")]["spec"]
+    assert 8443 in {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert 8091 in {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    service = by_ref(found)[ref(kinds.SERVICE, "city-notifier")]["spec"]
+    assert ("api", 8091) in {(port["name"], port["port"]) for port in service["ports"]}
+    assert "clusterIP" not in service
+
+
+def test_another_secret_of_the_webhook_rolls_the_notifier():
+    assert NOTIFIER.webhook is not None
+    other = replace(NOTIFIER, webhook=replace(NOTIFIER.webhook, digest="d-new"))
+    told = merged(EXTRAS, {"alarms": {"notifier": TOLD}})
+    one, two = wanted(told, notifier=NOTIFIER), wanted(told, notifier=other)
+    assert {w for w in WORKERS if deployment(one, w)["spec"] != deployment(two, w)["spec"]} == {"notifier"}
+
+
+def test_the_api_places_thresholds_as_the_pipeline_says():
+    told = merged(EXTRAS, {"alarms": {"notifier": TOLD}, "readings": {"key": "trusted"}})
+    text = by_ref(wanted(told, notifier=NOTIFIER))[ref(kinds.CONFIG_MAP, "city-notifier")]["data"]["worker.json"]
+    spec = load_model(text, WorkerConfig).pipeline.spec
+    assert (spec.readings.key, spec.validation.enabled) == ("trusted", True)
+
+
+def test_the_tables_are_made_for_the_notifier_alone_and_for_nobody_who_needs_none():
+    def jobs(spec):
+        return [one for one in by_ref(wanted(spec)) if one.kind == kinds.JOB and "schema" in one.name]
+
+    alone = {"cassandra": {"replicas": 0}, "alarms": {"enabled": True}}
+    assert len(jobs(alone)) == 1
+    assert jobs(merged(alone, {"alarms": {"notifier": {"openAlarms": False}}})) == []
+    assert jobs(merged(alone, {"alarms": {"notifier": {"replicas": 0}}})) == []
+
+
+def test_without_a_table_of_open_alarms_the_notifier_is_told_of_no_cassandra():
+    told = merged(EXTRAS, {"alarms": {"notifier": {"openAlarms": False}}})
+    found = by_ref(wanted(told, cassandra=Missing("CassandraNotGiven", "")))
+    assert "cassandra" not in found[ref(kinds.CONFIG_MAP, "city-notifier")]["data"]["worker.json"]

@@ -8,7 +8,17 @@ from meterpipe.spec.load import pipeline_of
 from meterpipe.spec.models import MeterPipeline
 from meterpipe_operator import kinds
 from meterpipe_operator.desired import Desired, desired
-from meterpipe_operator.facts import CassandraFacts, Facts, IngestFacts, KafkaFacts, LakeFacts, Login, Secret, Settings
+from meterpipe_operator.facts import (
+    CassandraFacts,
+    Facts,
+    IngestFacts,
+    KafkaFacts,
+    LakeFacts,
+    Login,
+    NotifierFacts,
+    Secret,
+    Settings,
+)
 from meterpipe_operator.kinds import Kind, Manifest, Ref, ref_of
 from meterpipe_operator.labels import APPLIED, Owner
 from meterpipe_operator.plan import stamped
@@ -24,6 +34,14 @@ KAFKA = KafkaFacts(
 CASSANDRA = CassandraFacts(("c1",), 9042, "dc1", Login("worker", Secret("store", ("password",), "d-store")))
 LAKE = LakeFacts(Secret("s3", ("accessKey", "secretKey"), "d-lake"))
 INGEST = IngestFacts({"north": Secret("gates", ("tokens",), "d-gates")})
+NOTIFIER = NotifierFacts(
+    Secret("hook", ("key", "token", "ca.crt"), "d-hook"), Secret("clerks", ("tokens",), "d-clerks")
+)
+TOLD: dict[str, Any] = {
+    "webhook": {"url": "https://desk.example:8443/alarms", "secretName": "hook"},
+    "api": {"enabled": True, "secretName": "clerks"},
+}
+"""Of spec.alarms.notifier, what NOTIFIER has the secrets of."""
 EXTRAS: dict[str, Any] = {
     "validation": {"enabled": True},
     "ingest": {"replicas": 1, "groups": [{"name": "north", "secretName": "gates"}]},
