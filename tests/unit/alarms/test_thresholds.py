@@ -98,7 +98,7 @@ def test_the_most_specific_threshold_counts_whether_the_channel_or_the_threshold
             for channel in CHANNELS:
                 keys.add(channel)
             limits.learn(keys.ids)
-        limits.put(key, None if upper is None else Threshold(upper=upper), number, keys.ids)
+        limits.put([(key, None if upper is None else Threshold(upper=upper), number)], keys.ids)
         if upper is None:
             table.pop(key, None)
         else:

@@ -6,7 +6,7 @@ the meter before one that does not, then one that names the metric, then one tha
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 import numpy as np
@@ -115,6 +115,11 @@ def rule_of(spec: Spec) -> KeyRule:
     return spec.readings.key
 
 
+EXACT = 7
+Change = tuple[Key, Threshold | None, int]
+"""What a record says, and its offset."""
+
+
 def _mask(key: Key) -> int:
     """How specific: the greater, the more."""
     return 4 * (key[0] != ANY) + 2 * (key[1] != ANY) + (key[2] != ANY)
@@ -170,7 +175,7 @@ class ThresholdTable:
 
     def row_of(self, key: Key) -> int:
         """The row of the threshold that counts for a channel, 0 if none does."""
-        for mask in range(7, -1, -1):
+        for mask in range(EXACT, -1, -1):
             if self._of_mask[mask]:
                 row = self._rows.get(_encode(_pattern(key, mask)))
                 if row is not None:
@@ -201,19 +206,20 @@ class Limits:
             self._resize(len(keys))
             self._look_up(new, np.arange(known, len(keys)))
 
-    def put(self, key: Key, threshold: Threshold | None, offset: int, keys: dict[Key, int]) -> None:
-        """Take in a record; the channels that it concerns go by it from now on."""
-        self.table.put(key, threshold, offset)
-        if not len(self.offset):
-            return
-        if ANY not in key:
-            found = keys.get(key, len(self.offset))
-            chosen = [key] if found < len(self.offset) else []
-            ids = np.array([found] if chosen else [], np.int64)
-        else:
-            fitting = [(k, at) for k, at in keys.items() if at < len(self.offset) and _pattern(k, _mask(key)) == key]
-            chosen, ids = [k for k, _ in fitting], np.array([at for _, at in fitting], np.int64)
-        self._look_up(chosen, ids)
+    def put(self, changes: Sequence[Change], keys: dict[Key, int]) -> None:
+        """Take in records, in order; the channels that they concern go by them from now on."""
+        by_mask: dict[int, set[Key]] = {}
+        for key, threshold, offset in changes:
+            self.table.put(key, threshold, offset)
+            by_mask.setdefault(_mask(key), set()).add(key)
+        concerned: dict[int, Key] = {}
+        for mask, patterns in by_mask.items() if len(self.offset) else ():
+            if mask == EXACT:
+                concerned |= {keys[key]: key for key in patterns if key in keys}
+            else:
+                concerned |= {at: key for key, at in keys.items() if _pattern(key, mask) in patterns}
+        chosen = [(at, key) for at, key in concerned.items() if at < len(self.offset)]  # the others are looked up later
+        self._look_up([key for _, key in chosen], np.array([at for at, _ in chosen], np.int64))
 
     def _resize(self, size: int) -> None:
         more = size - len(self.offset)

@@ -105,14 +105,14 @@ def judge_series(
         return
     usual = channels.register[chain.key] < 0
     _judge_gaps(spec, chain, interval_s, screen)
-    previous, known = _previous(series, chain)
+    previous, known = previous_values(series, chain)
     peak = np.abs(previous[0])
     for column in previous[1:]:
         peak = np.maximum(peak, np.abs(column))
     size = np.abs(chain.value)
     spike = usual & (known >= BEFORE) & (size > spec.spike.factor * peak) & (size > spec.spike.floor)
     _flag(Rule.SPIKE, spike, chain, spec.spike.action, screen)
-    flat = _flat(series, chain, previous[0], known)
+    flat = flat_runs(series, chain, previous[0], known)
     _flag(Rule.FLATLINE, usual & (flat >= spec.flatline.readings), chain, spec.flatline.action, screen)
     last = np.append(chain.head[1:], True)
     key = chain.key[last]
@@ -128,7 +128,7 @@ def _judge_gaps(spec: Validation, chain: Chain, interval_s: npt.NDArray[np.int32
     _flag(Rule.MISSING, gap, chain, spec.missing.action, screen)
 
 
-def _previous(series: Series, chain: Chain) -> tuple[list[Floats], Ints]:
+def previous_values(series: Series, chain: Chain) -> tuple[list[Floats], Ints]:
     """The values before each one, the last first (0 where there is none), and how many there are."""
     known = np.minimum(series.count[chain.key] + chain.place, BEFORE)
     columns = []
@@ -142,7 +142,7 @@ def _previous(series: Series, chain: Chain) -> tuple[list[Floats], Ints]:
     return columns, known
 
 
-def _flat(series: Series, chain: Chain, previous: Floats, known: Ints) -> npt.NDArray[np.int32]:
+def flat_runs(series: Series, chain: Chain, previous: Floats, known: Ints) -> npt.NDArray[np.int32]:
     """How many equal values, not zero, end with each one."""
     moving = chain.value != 0
     same = moving & (known > 0) & (chain.value == previous)
