@@ -86,6 +86,8 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
         yield _acl("group", names.group(kind.name), ("Read", "Describe"))
         if kind.name in changelogs:
             yield _acl("group", restore_group(changelogs[kind.name]), ("Read", "Describe"))
+        if kind.name == "alarms":  # what reads the thresholds beside the readings
+            yield _acl("group", restore_group(names.thresholds), ("Read", "Describe"))
         if kind.name in changelogs or kind.name == "router":
             yield _acl("transactionalId", f"{names.group(kind.name)}-", ("Write", "Describe"), "prefix")
 

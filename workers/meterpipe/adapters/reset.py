@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 from meterpipe.adapters.changelog import read_changelog
 from meterpipe.adapters.kafka import new_admin, topic_info
 from meterpipe.adapters.topics import ensure_topics
+from meterpipe.core.alarms.state import next_offset as judged_up_to
 from meterpipe.core.changelog import next_offset
 from meterpipe.core.validation.state import next_offset as validated_up_to
 from meterpipe.spec.connections import WorkerConfig
@@ -29,16 +30,21 @@ class GroupInUseError(Exception):
 
 
 class Reset:
-    """Moves the offsets of one pipeline's aggregators or validations, or their state. They must be stopped."""
+    """Moves the offsets of one pipeline's aggregators, validations or alarms, or their state. They must be stopped."""
 
     def __init__(self, config: WorkerConfig, worker: str = "aggregator") -> None:
         self._config, names = config, names_of(config.pipeline)
         self._group = names.group(worker)
-        self._source, self._changelog, self._balance = names.counted, names.changelog, names.balance
+        self._source, self._changelog = names.counted, names.changelog
+        self._emptied = [names.changelog, names.balance]
         self._position: Callable[[Iterable[tuple[str, bytes | None]]], int | None] = next_offset
         if worker == "validation":
             self._source, self._position = names.readings, validated_up_to
-            self._changelog, self._balance = names.validation_changelog, names.validation_balance
+            self._changelog = names.validation_changelog
+            self._emptied = [names.validation_changelog, names.validation_balance]
+        elif worker == "alarms":
+            self._position, self._changelog = judged_up_to, names.alarms_changelog
+            self._emptied = [names.alarms_changelog]
         self._admin: AdminClient = new_admin(config.kafka)
 
     def positions(self) -> dict[int, int]:
@@ -65,7 +71,7 @@ class Reset:
         """Forget offsets, state and balance, to count all that the readings topic still holds anew; topics emptied."""
         self._refuse_in_use()
         self._forget_group()
-        emptied = [self._changelog, self._balance]
+        emptied = self._emptied
         for future in self._admin.delete_topics(emptied, operation_timeout=TIMEOUT).values():
             _unless(KafkaError.UNKNOWN_TOPIC_OR_PART, future)
         deadline = time.monotonic() + TIMEOUT

@@ -35,7 +35,7 @@ class ThresholdFollower:
         end = end_offset(self._connection, self._topic, partition)
         self._consumer.incremental_assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
         self._followed.add(partition)
-        found, position, deadline = list[Change](), 0, time.monotonic() + PATIENCE
+        position, deadline = 0, time.monotonic() + PATIENCE
         while position < end:
             for message in self._consumer.consume(A_TAKE, 0.05):
                 if message.partition() == partition:
@@ -45,8 +45,7 @@ class ThresholdFollower:
             if time.monotonic() > deadline:
                 where = f"{self._topic}[{partition}] ends at {end}, read up to {position}"
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, where))
-        found = self._waiting.pop(partition, [])
-        return found
+        return self._waiting.pop(partition, [])
 
     def end(self, partition: int) -> None:
         """Follow it no more."""

@@ -19,6 +19,8 @@ WARNINGS = {
     " retention has cut into a window, its new result is too small and replaces the right one.",
     "validation": "This forgets what is known of every channel and judges every reading that the readings topic still"
     " holds anew: those that passed before pass again, and the aggregator takes them for late readings or duplicates.",
+    "alarms": "This forgets which alarms are open and judges every reading that the topic still holds anew, by the"
+    " thresholds of now: alarms that were raised before are raised again, under the same id if they are the same.",
 }
 
 
@@ -63,12 +65,26 @@ def validation(to: str | None, yes: bool, as_json: bool, **where: Any) -> None:
     _reset("validation", to, yes, as_json, where)
 
 
+@reset.command()
+@options(*_options)
+def alarms(to: str | None, yes: bool, as_json: bool, **where: Any) -> None:
+    """Make an alarms worker start again that stopped as described for the aggregator.
+
+    \b
+    meterpipe reset alarms --to-changelog -f pipeline.yaml
+    meterpipe reset alarms --to-beginning -f pipeline.yaml
+    """
+    _reset("alarms", to, yes, as_json, where)
+
+
 def _reset(worker: str, to: str | None, yes: bool, as_json: bool, where: dict[str, Any]) -> None:
     if to is None:
         raise BadInput("nothing said about where to go on", "give --to-changelog or --to-beginning")
     config = kafka_target(**where)
     if worker == "validation" and not config.pipeline.spec.validation.enabled:
         raise BadInput("the pipeline has no validation", "it is switched on by spec.validation.enabled")
+    if worker == "alarms" and not config.pipeline.spec.alarms.enabled:
+        raise BadInput("the pipeline has no alarms", "they are switched on by spec.alarms.enabled")
     if to == "beginning" and not yes:
         click.echo(WARNINGS[worker], err=True)
         click.confirm("Go on?", abort=True, err=True)
@@ -81,9 +97,11 @@ def _reset(worker: str, to: str | None, yes: bool, as_json: bool, where: dict[st
             emptied = Reset(config, worker).to_beginning()
             told, facts = [f"{topic}: emptied" for topic in emptied], {"emptied": emptied}
     except GroupInUseError as problem:
-        raise Failed(str(problem), f"stop all {worker}s first; one that was killed is gone after 6 s") from problem
+        raise Failed(
+            str(problem), f"stop all {worker.removesuffix('s')}s first; one that was killed is gone after 6 s"
+        ) from problem
     except CorruptChangelogError as problem:
         raise Failed(f"the changelog cannot be read: {problem}", "use --to-beginning") from problem
     except (KafkaException, TopicError) as problem:
         raise Failed(f"Kafka at {config.kafka.bootstrap_servers}: {problem}") from problem
-    click.echo(json.dumps(facts) if as_json else "\n".join(told) or f"there is no state: {worker}s start afresh")
+    click.echo(json.dumps(facts) if as_json else "\n".join(told) or "there is no state: they start afresh")

@@ -75,6 +75,14 @@ class Metric(StrEnum):
         "Readings not sent on, as an expression could not be worked out, by route",
         ("route",),
     )
+    ALARMS = (
+        "meterpipe_alarms_total",
+        Kind.COUNTER,
+        "Alarms raised and cleared, by kind and state",
+        ("kind", "state"),
+    )
+    SKIPPED = "meterpipe_skipped_readings_total", Kind.COUNTER, "Input that a worker left to others to report"
+    THRESHOLDS = "meterpipe_thresholds", Kind.GAUGE, "Thresholds of alarms in the partition", ("partition",)
     HELD_READINGS = (
         "meterpipe_held_readings",
         Kind.GAUGE,
