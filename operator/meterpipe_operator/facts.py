@@ -92,6 +92,14 @@ class RegistryFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """How pods reach Redis. A Secret holds the password, and perhaps ca.crt."""
+
+    username: str | None = None
+    secret: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class IngestFacts:
     """Secrets of the edge adapters: tokens by group of gateways, and who they are to the MQTT broker."""
 
@@ -149,6 +157,8 @@ class Facts:
     """None: no format needs one."""
     ingest: IngestFacts | Missing = field(default_factory=IngestFacts)
     notifier: NotifierFacts | Missing = field(default_factory=NotifierFacts)
+    redis: RedisFacts | Missing | None = None
+    """None: nothing uses it."""
     strimzi: StrimziFacts | None = None
     """Set as soon as the Strimzi cluster is found, while `kafka` may still be Missing its user's Secret."""
     kinds: frozenset[Kind] = frozenset()

@@ -10,6 +10,7 @@ from meterpipe_operator.facts import (
     Login,
     Missing,
     NotifierFacts,
+    RedisFacts,
     RegistryFacts,
     Secret,
 )
@@ -123,6 +124,29 @@ def registry_given(pipeline: MeterPipeline, look: Look) -> RegistryFacts | Missi
     if basic and login is None:
         return Missing("SecretIncomplete", f"{field}: username in Secret {namespace}/{name} is no text")
     return RegistryFacts(registry.url, login.username if basic and login else None, found)
+
+
+def redis_given(pipeline: MeterPipeline, look: Look) -> RedisFacts | Missing | None:
+    """Redis by spec.activity.redis; None if no activity is tracked."""
+    activity, namespace = pipeline.spec.activity, pipeline.metadata.namespace
+    if not activity.enabled:
+        return None
+    if activity.redis.host is None:
+        way_out = "give its host, or set activity.enabled to false; only `meterpipe run` brings its own"
+        return Missing("RedisNotGiven", f"spec.activity.redis names no Redis: {way_out}")
+    if activity.redis.secret_name is None:
+        return RedisFacts()
+    field, name = "spec.activity.redis.secretName", activity.redis.secret_name
+    found = mounted(look, namespace, name, ("password",), field, also="ca.crt")
+    if isinstance(found, Missing):
+        return found
+    data = data_of(look, namespace, name) or {}
+    if not data.get("username"):
+        return RedisFacts(secret=found)
+    login = login_of(data, found)
+    if login is None:
+        return Missing("SecretIncomplete", f"{field}: username in Secret {namespace}/{name} is no text")
+    return RedisFacts(login.username, found)
 
 
 def ingest_given(pipeline: MeterPipeline, look: Look) -> IngestFacts | Missing:

@@ -1,6 +1,12 @@
 """What a worker needs of the services: its configuration, the secrets it mounts, the ports it connects to. Pure."""
 
-from meterpipe.spec.connections import IngestConnection, NotifierConnection, RegistryConnection, WorkerConfig
+from meterpipe.spec.connections import (
+    IngestConnection,
+    NotifierConnection,
+    RedisConnection,
+    RegistryConnection,
+    WorkerConfig,
+)
 from meterpipe.spec.models import MeterPipeline, Spec
 
 from meterpipe_operator.facts import (
@@ -11,6 +17,7 @@ from meterpipe_operator.facts import (
     LakeFacts,
     Missing,
     NotifierFacts,
+    RedisFacts,
     RegistryFacts,
     Secret,
 )
@@ -22,7 +29,7 @@ from meterpipe_operator.workers import Kind
 SCHEMAS = "/tmp/schemas"
 """Where pods keep the schemas they have looked up."""
 
-Needed = KafkaFacts | CassandraFacts | LakeFacts | RegistryFacts | IngestFacts | NotifierFacts | Missing
+Needed = KafkaFacts | CassandraFacts | LakeFacts | RegistryFacts | IngestFacts | NotifierFacts | RedisFacts | Missing
 
 
 def needed(spec: Spec, kind: Kind, facts: Facts) -> list[Needed]:
@@ -38,6 +45,8 @@ def needed(spec: Spec, kind: Kind, facts: Facts) -> list[Needed]:
         found.append(facts.ingest)
     if kind.notifier:
         found.append(facts.notifier)
+    if kind.redis and facts.redis is not None:
+        found.append(facts.redis)
     return found
 
 
@@ -59,6 +68,8 @@ def reached(pipeline: MeterPipeline, kind: Kind, facts: Facts) -> tuple[WorkerCo
                 stores["lake"], secrets["lake"] = lake_connection(pipeline.spec, one), one.secret
             case RegistryFacts():
                 stores["registry"], secrets["registry"] = _registry(one), one.secret
+            case RedisFacts():
+                stores["redis"], secrets["redis"] = _redis(pipeline, one), one.secret
             case IngestFacts():
                 stores["ingest"] = _ingest(one)
                 secrets |= {_role(group): secret for group, secret in one.groups.items()} | {"mqtt": one.mqtt}
@@ -83,6 +94,8 @@ def outward(pipeline: MeterPipeline, kind: Kind, facts: Facts) -> tuple[int, ...
         more.append(spec.ingest.mqtt.port)
     if kind.notifier and spec.alarms.notifier.webhook:
         more.append(port_of(spec.alarms.notifier.webhook.url))
+    if kind.redis:
+        more.append(spec.activity.redis.port)
     return (*common, *more)
 
 
@@ -118,6 +131,19 @@ def _registry(facts: RegistryFacts) -> RegistryConnection:
             "caFile": file("ca.crt"),
             "cache": SCHEMAS,
         }
+    )
+
+
+def _redis(pipeline: MeterPipeline, facts: RedisFacts) -> RedisConnection:
+    redis, keys = pipeline.spec.activity.redis, facts.secret.keys if facts.secret else ()
+    return RedisConnection(
+        host=redis.host or "",
+        port=redis.port,
+        db=redis.db,
+        tls=redis.tls,
+        username=facts.username,
+        password_file=path_of("redis", "password") if facts.secret else None,
+        ca_file=path_of("redis", "ca.crt") if "ca.crt" in keys else None,
     )
 
 

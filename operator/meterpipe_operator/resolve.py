@@ -12,6 +12,7 @@ from meterpipe_operator.given import (
     kafka_given,
     lake_given,
     notifier_given,
+    redis_given,
     registry_given,
 )
 from meterpipe_operator.k8ssandra import k8ssandra_facts
@@ -45,6 +46,7 @@ def facts_of(
         registry=registry_given(pipeline, look),
         ingest=ingest_given(pipeline, look),
         notifier=notifier_given(pipeline, look),
+        redis=redis_given(pipeline, look),
         strimzi=found.strimzi,
         kinds=there,
         live=live_deployments(own),

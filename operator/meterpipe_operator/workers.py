@@ -65,7 +65,7 @@ def _notifier(spec: Spec) -> Spec:
 
 def _activity(spec: Spec) -> Spec:
     own = spec.activity.model_copy(update={"replicas": Activity().replicas, "resources": Activity().resources})
-    return _counted(spec).model_copy(update={"activity": own})
+    return _reader(spec).model_copy(update={"activity": own})
 
 
 def _counted(spec: Spec) -> Spec:
@@ -156,6 +156,7 @@ class Kind:
     registry: bool = False
     ingest: bool = False
     notifier: bool = False
+    redis: bool = False
     wanted: Callable[[Spec], bool] = lambda spec: True
     ports: Callable[[Spec], Mapping[str, int]] = lambda spec: {}
 
@@ -232,6 +233,7 @@ WORKERS: Mapping[str, Kind] = MappingProxyType(
                 _activity,
                 45,
                 registry=True,
+                redis=True,
                 wanted=lambda spec: spec.activity.enabled,
             ),
         )

@@ -8,7 +8,7 @@ from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.load import load_model
 from meterpipe.spec.names import names_of
 from meterpipe_operator import kinds
-from meterpipe_operator.facts import Missing, RegistryFacts, Secret
+from meterpipe_operator.facts import Missing, RedisFacts, RegistryFacts, Secret
 from meterpipe_operator.workers import WORKERS, sliced
 
 from tests.unit.operator.world import EXTRAS, NOTIFIER, TOLD, by_ref, deployment, facts, merged, pipeline, ref, wanted
@@ -64,6 +64,8 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"alarms": {"thresholds": {"hysteresis": 1}}}, {"alarms"}),
     ({"alarms": {"spike": {"enabled": True}}}, {"alarms"}),
     ({"activity": {"replicas": 3}}, set()),
+    ({"activity": {"redis": {"host": "other"}}}, {"activity"}),
+    ({"activity": {"uplinks": {"grace": 60}}}, {"activity"}),
     ({"readings": {"formats": ["json"]}}, READERS),
     ({"replay": {"nonce": "again"}}, set()),
 ]
@@ -134,6 +136,7 @@ def test_a_worker_is_told_nothing_of_stores_it_does_not_use():
         ({"kafka": "d-new"}, ALL),
         ({"cassandra": "d-new"}, {"sink", "notifier"}),
         ({"lake": "d-new"}, {"archiver"}),
+        ({"redis": "d-new"}, {"activity"}),
     ],
 )
 def test_another_secret_rolls_the_pods_that_mount_it(change, rolled):
@@ -149,7 +152,13 @@ def test_another_secret_rolls_the_pods_that_mount_it(change, rolled):
         after["cassandra"] = replace(before.cassandra, login=login)
     if "lake" in change:
         after["lake"] = replace(before.lake, secret=replace(before.lake.secret, digest="d-new"))
-    one, other = wanted(EXTRAS), wanted(EXTRAS, **after)
+    secret = Secret("redis", ("password",), "d-redis")
+    if "redis" in change:
+        after["redis"] = RedisFacts(secret=replace(secret, digest="d-new"))
+    one, other = (
+        wanted(EXTRAS, redis=RedisFacts(secret=secret)),
+        wanted(EXTRAS, **{"redis": RedisFacts(secret=secret)} | after),
+    )
     assert {w for w in WORKERS if deployment(one, w)["spec"] != deployment(other, w)["spec"]} == rolled
 
 

@@ -47,7 +47,7 @@ EXTRAS: dict[str, Any] = {
     "ingest": {"replicas": 1, "groups": [{"name": "north", "secretName": "gates"}]},
     "routing": {"routes": [{"name": "solar"}]},
     "alarms": {"enabled": True},
-    "activity": {"enabled": True},
+    "activity": {"enabled": True, "redis": {"host": "redis"}},
 }
 """The workers that a pipeline need not have."""
 GIVEN: dict[str, Any] = {

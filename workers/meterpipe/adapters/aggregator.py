@@ -10,6 +10,7 @@ from meterpipe.adapters.aggregator_partitions import OwnedWindows, Restorer, obs
 from meterpipe.adapters.kafka import offset_of
 from meterpipe.adapters.schema_registry import decoder_of
 from meterpipe.adapters.stateful import Stateful, times_of
+from meterpipe.adapters.stateful_partitions import Place
 from meterpipe.adapters.tracing import current_traceparent
 from meterpipe.core.aggregates import encode_columns, encode_json
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, Decoder
@@ -17,46 +18,24 @@ from meterpipe.core.envelope_codec import split_envelope
 from meterpipe.core.idle import idle_watermark
 from meterpipe.core.partition import Partition, Taken
 from meterpipe.core.readings import to_arrow
-from meterpipe.core.windows import NEVER
+from meterpipe.core.windows import NEVER, WindowPolicy
 from meterpipe.spec.connections import WorkerConfig
-from meterpipe.spec.models import Output
+from meterpipe.spec.models import KeyRule, Output
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Metric, Telemetry
 
 IDLE_SECONDS = 10.0
 
 
-class Aggregator(Stateful[OwnedWindows]):
-    """Windowed aggregates, exactly once. See `worker.ports.Worker`."""
+class Windowed(Stateful[OwnedWindows]):
+    """A worker whose partitions hold windows."""
 
-    kind = "aggregator"
-
-    def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
-        names = names_of(config.pipeline)
-        make_decoder = Decoder if names.validated else partial(decoder_of, config)
-        self._restorer = Restorer(config, telemetry, make_decoder)
-        super().__init__(config, telemetry, names.counted, names.changelog)
+    _restorer: Restorer
 
     def _restore(self, consumer: Consumer, where: TopicPartition) -> OwnedWindows:
         owned = self._restorer.restore(consumer, where, self._topic)
         observe(self._telemetry, where.partition, owned)
         return owned
-
-    def _take(self, number: int, owned: OwnedWindows, messages: list[Message]) -> int:
-        state = owned.state
-        raw = state.balance.raw
-        taken = state.take(list(map(Message.value, messages)), times_of(messages), offset_of(messages[-1]) + 1)
-        owned.active_watermark = state.windows.watermark
-        if taken.rejects or len(taken.late):
-            self._put_aside(number, state, messages, taken)
-        return state.balance.raw - raw
-
-    def _put_aside(self, number: int, state: Partition, messages: list[Message], taken: Taken) -> None:
-        self._bury(number, messages, taken.rejects)
-        if len(taken.late):
-            missed = ("windows", ",".join(map(str, self._spec.aggregator.windows)).encode())
-            for value, _ in split_envelope(to_arrow(taken.late, state.keys)):
-                self._out.produce(self._names.late, number, value, None, [CONTENT_ENVELOPE, missed])
 
     def _idle(self, now: float) -> None:
         """Let time pass for partitions where no meter speaks."""
@@ -77,6 +56,54 @@ class Aggregator(Stateful[OwnedWindows]):
                 owned.state.windows.advance(wanted)
                 owned.touched = True
 
+    def _tell(self, number: int, owned: OwnedWindows) -> None:
+        state, label = owned.state, str(number)
+        told, owned.told = owned.told, state.balance
+        self._telemetry.count(Metric.READINGS, state.balance.raw - told.raw)
+        self._telemetry.count(Metric.LATE, state.balance.late - told.late)
+        self._telemetry.count(Metric.DUPLICATES, state.balance.duplicates - told.duplicates)
+        self._telemetry.count(Metric.SUPERSEDED, state.balance.superseded - told.superseded)
+        self._telemetry.gauge(Metric.OPEN_READINGS, state.windows.open_readings, partition=label)
+
+    def _unobserve(self, number: int) -> None:
+        unobserve(self._telemetry, number)
+
+
+class Aggregator(Windowed):
+    """Windowed aggregates, exactly once. See `worker.ports.Worker`."""
+
+    kind = "aggregator"
+
+    def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
+        names = names_of(config.pipeline)
+        make_decoder = Decoder if names.validated else partial(decoder_of, config)
+        policy = WindowPolicy.of(config.pipeline.spec.aggregator)
+        self._restorer = Restorer(
+            config,
+            telemetry,
+            lambda max_ahead, admit, topic: Partition(policy, make_decoder(), max_ahead, admit, topic),
+            Place(config.kafka, names.changelog, self.kind),
+            # what the validation made of a meter's readings is in the meter's partition, whatever its channel
+            KeyRule.TRUSTED if names.validated else config.pipeline.spec.readings.key,
+        )
+        super().__init__(config, telemetry, names.counted, names.changelog)
+
+    def _take(self, number: int, owned: OwnedWindows, messages: list[Message]) -> int:
+        state = owned.state
+        raw = state.balance.raw
+        taken = state.take(list(map(Message.value, messages)), times_of(messages), offset_of(messages[-1]) + 1)
+        owned.active_watermark = state.windows.watermark
+        if taken.rejects or len(taken.late):
+            self._put_aside(number, state, messages, taken)
+        return state.balance.raw - raw
+
+    def _put_aside(self, number: int, state: Partition, messages: list[Message], taken: Taken) -> None:
+        self._bury(number, messages, taken.rejects)
+        if len(taken.late):
+            missed = ("windows", ",".join(map(str, self._spec.aggregator.windows)).encode())
+            for value, _ in split_envelope(to_arrow(taken.late, state.keys)):
+                self._out.produce(self._names.late, number, value, None, [CONTENT_ENVELOPE, missed])
+
     def _put_out(self, number: int, owned: OwnedWindows) -> None:
         state = owned.state
         context = current_traceparent()
@@ -91,15 +118,3 @@ class Aggregator(Stateful[OwnedWindows]):
             self._counts.append((Metric.WINDOWS, len(rows), {"window": str(window)}))
         balance = msgspec.json.encode(state.mark.balance)
         self._out.produce(self._names.balance, number, balance, str(number), [CONTENT_JSON])
-
-    def _tell(self, number: int, owned: OwnedWindows) -> None:
-        state, label = owned.state, str(number)
-        told, owned.told = owned.told, state.balance
-        self._telemetry.count(Metric.READINGS, state.balance.raw - told.raw)
-        self._telemetry.count(Metric.LATE, state.balance.late - told.late)
-        self._telemetry.count(Metric.DUPLICATES, state.balance.duplicates - told.duplicates)
-        self._telemetry.count(Metric.SUPERSEDED, state.balance.superseded - told.superseded)
-        self._telemetry.gauge(Metric.OPEN_READINGS, state.windows.open_readings, partition=label)
-
-    def _unobserve(self, number: int) -> None:
-        unobserve(self._telemetry, number)

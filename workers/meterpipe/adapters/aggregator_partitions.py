@@ -8,9 +8,9 @@ from confluent_kafka import Consumer, TopicPartition
 from meterpipe.adapters.kafka import TopicInfo
 from meterpipe.adapters.stateful_partitions import Owned, Place, resume
 from meterpipe.adapters.transaction import TIMEOUT
-from meterpipe.core.codecs import Decoder, admit_in
+from meterpipe.core.codecs import Admit, admit_in
 from meterpipe.core.partition import Partition
-from meterpipe.core.windows import NEVER, WindowPolicy
+from meterpipe.core.windows import NEVER
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.models import KeyRule
 from meterpipe.spec.names import names_of
@@ -29,19 +29,22 @@ class OwnedWindows(Owned[Partition]):
 class Restorer:
     """Brings partitions back as they were at their last commit."""
 
-    def __init__(self, config: WorkerConfig, telemetry: Telemetry, make_decoder: Callable[[], Decoder]) -> None:
-        self._telemetry, self._make_decoder = telemetry, make_decoder
+    def __init__(
+        self,
+        config: WorkerConfig,
+        telemetry: Telemetry,
+        make_state: Callable[[int, Admit, str], Partition],
+        place: Place,
+        rule: KeyRule,
+    ) -> None:
+        """`make_state`: of maxAhead in ms, who is admitted, and the topic's id. `rule`: of the topic that is read."""
+        self._telemetry, self._make_state, self._place, self._rule = telemetry, make_state, place, rule
         self._names, self._spec = names_of(config.pipeline), config.pipeline.spec
-        self._place = Place(config.kafka, self._names.changelog, "aggregator")
 
     def restore(self, consumer: Consumer, where: TopicPartition, topic: TopicInfo) -> OwnedWindows:
         """The partition of `where`, which holds the committed offset. Raises StateMismatchError, KafkaException."""
-        # what the validation made of a meter's readings is in the meter's partition, whatever its channel
-        rule = KeyRule.TRUSTED if self._names.validated else self._spec.readings.key
-        admit = admit_in(where.partition, topic.partitions, rule)
-        max_ahead = self._spec.readings.max_ahead * 1000
-        policy = WindowPolicy.of(self._spec.aggregator)
-        state = Partition(policy, self._make_decoder(), max_ahead, admit, topic.id)
+        admit = admit_in(where.partition, topic.partitions, self._rule)
+        state = self._make_state(self._spec.readings.max_ahead * 1000, admit, topic.id)
         hint = resume(state, self._place, consumer, where, topic, self._telemetry)
         state.windows.flushed = [
             (size, rows) for size, rows in state.windows.flushed if self._has_topic(consumer, size)

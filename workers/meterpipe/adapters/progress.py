@@ -50,7 +50,7 @@ class Progress:
             return [self._names.aggregates(window) for window in self._spec.aggregator.windows]
         if worker in ("notifier", "webhook"):
             return [self._names.alarms]
-        if worker in ("aggregator", "router", "alarms", "activity"):
+        if worker in ("aggregator", "router", "alarms"):
             return [self._names.counted]
         return [self._names.readings]
 

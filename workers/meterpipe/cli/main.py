@@ -52,6 +52,8 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "topics": Entry("meterpipe.cli.topics:topics", "List, create or plan the topics on Kafka."),
     },
     "Stores": {
+        "activity": Entry("meterpipe.cli.activity:activity", "Show when meters were heard last, and which are silent."),
+        "uplinks": Entry("meterpipe.cli.activity:uplinks", "Show how many readings a meter sent, window by window."),
         "get": Entry("meterpipe.cli.store:get", "Read the windows of a meter from Cassandra."),
         "schema": Entry("meterpipe.cli.store:schema", "Create or show the tables in Cassandra."),
         "lake": Entry("meterpipe.cli.lake:lake", "Compact, vacuum or count the lake."),

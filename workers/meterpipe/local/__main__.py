@@ -24,7 +24,7 @@ _dir = click.option(
 
 @click.group("services", context_settings={"help_option_names": ["-h", "--help"]})
 def services() -> None:
-    """Kafka, Cassandra, S3 and a schema registry on this machine, for development and tests."""
+    """Kafka, Cassandra, S3, a schema registry and Redis on this machine, for development and tests."""
 
 
 @services.command("up")
@@ -33,7 +33,7 @@ def services() -> None:
     "--only",
     multiple=True,
     type=click.Choice(list(RECIPES)),
-    help="Start this one only; may be repeated. Default: all but the registry.",
+    help="Start this one only; may be repeated. Default: Kafka, Cassandra and S3.",
 )
 def up_command(root: Path, only: tuple[str, ...]) -> None:
     """Start the services, leave them running, print where they are as JSON.

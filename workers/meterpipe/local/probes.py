@@ -27,6 +27,16 @@ def cql_answers(port: int) -> bool:
     return len(header) >= 5 and header[4] == CQL_SUPPORTED
 
 
+def redis_answers(port: int) -> bool:
+    """Whether a Redis answers and has loaded its data."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(7) == b"+PONG\r\n"
+    except OSError:
+        return False
+
+
 def http_ok(port: int, path: str) -> bool:
     """Whether GET `path` gives 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)

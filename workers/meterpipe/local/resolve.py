@@ -14,6 +14,7 @@ from meterpipe.spec.connections import (
     KafkaConnection,
     LakeConnection,
     NotifierConnection,
+    RedisConnection,
     RegistryConnection,
     WorkerConfig,
 )
@@ -28,6 +29,7 @@ def embedded_services(pipeline: MeterPipeline) -> list[str]:
         "cassandra": spec.cassandra.contact_points is not None,
         "s3": spec.lake.endpoint is not None,
         "registry": spec.readings.registry.url is not None or ReadingsFormat.AVRO not in spec.readings.formats,
+        "redis": spec.activity.redis.host is not None or not spec.activity.enabled,
     }
     return [name for name, address in named.items() if not address]
 
@@ -59,6 +61,7 @@ def resolve(pipeline: MeterPipeline, embedded: Connections, secrets: Path, schem
         registry=registry_connection(pipeline, secrets, schemas) or embedded.registry,
         ingest=_ingest(pipeline, secrets),
         notifier=_notifier(pipeline, secrets),
+        redis=redis_connection(pipeline, secrets) or _database(pipeline, embedded),
     )
 
 
@@ -134,6 +137,35 @@ def registry_connection(
         ca_file=trusted,
         cache=schemas,
     )
+
+
+def redis_connection(pipeline: MeterPipeline, secrets: Path) -> RedisConnection | None:
+    """The Redis that the pipeline names, None if it names none. LocalError names a secret file that is not there."""
+    redis = pipeline.spec.activity.redis
+    if not pipeline.spec.activity.enabled or redis.host is None:
+        return None
+    username, password, authority = None, None, None
+    if redis.secret_name is not None:
+        folder = _folder(secrets, "spec.activity.redis.secretName", redis.secret_name)
+        password = _file(folder, "password")
+        username = (folder / "username").read_text().strip() if (folder / "username").exists() else None
+        authority = folder / "ca.crt" if (folder / "ca.crt").exists() else None
+    return RedisConnection(
+        host=redis.host,
+        port=redis.port,
+        db=redis.db,
+        tls=redis.tls,
+        username=username,
+        password_file=password,
+        ca_file=authority,
+    )
+
+
+def _database(pipeline: MeterPipeline, embedded: Connections) -> RedisConnection | None:
+    """The database of the embedded Redis that the pipeline asks for."""
+    if embedded.redis is None:
+        return None
+    return embedded.redis.model_copy(update={"db": pipeline.spec.activity.redis.db})
 
 
 def _ingest(pipeline: MeterPipeline, secrets: Path) -> IngestConnection | None:

@@ -1,4 +1,4 @@
-"""Kafka, Cassandra, an S3 server and, where it is asked for, a schema registry, in one data directory.
+"""Kafka, Cassandra, an S3 server and, where they are asked for, a schema registry and Redis, in one data directory.
 
 By hand, for development: `meterpipe services up --dir DIR` (or `python -m meterpipe.local up --dir DIR`) prints the
 connections as JSON and leaves the services running; `… down --dir DIR` stops them. The data stays; a later `up` finds
@@ -14,13 +14,19 @@ from signal import SIGTERM
 from types import MappingProxyType
 from typing import Protocol
 
-from meterpipe.local import cassandra, kafka, ports, process, registry, s3, tools
+from meterpipe.local import cassandra, kafka, ports, process, redis, registry, s3, tools
 from meterpipe.local.errors import LocalError
 from meterpipe.local.paths import DataDir
 from meterpipe.local.program import Program
 from meterpipe.local.signals import uninterrupted
 from meterpipe.spec.base import Model
-from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection, RegistryConnection
+from meterpipe.spec.connections import (
+    CassandraConnection,
+    KafkaConnection,
+    LakeConnection,
+    RedisConnection,
+    RegistryConnection,
+)
 
 START_SECONDS = 90.0
 Say = Callable[[str], None]
@@ -34,6 +40,8 @@ class Connections(Model):
     lake: LakeConnection
     registry: RegistryConnection | None = None
     """None where it was not asked for."""
+    redis: RedisConnection | None = None
+    """Likewise."""
 
 
 class Recipe(Protocol):
@@ -47,7 +55,7 @@ class Recipe(Protocol):
         """Write the service's files and tell how to start it."""
 
 
-RECIPES: MappingProxyType[str, Recipe] = MappingProxyType({m.NAME: m for m in (kafka, cassandra, s3, registry)})
+RECIPES: MappingProxyType[str, Recipe] = MappingProxyType({m.NAME: m for m in (kafka, cassandra, s3, registry, redis)})
 USUAL = (kafka.NAME, cassandra.NAME, s3.NAME)
 """What every pipeline needs."""
 
@@ -74,6 +82,7 @@ def up(data: DataDir, *, tethered: bool, only: Collection[str] = USUAL, say: Say
             cassandra=cassandra.connection(numbers),
             lake=s3.connection(data, numbers),
             registry=registry.connection(data, numbers) if process.find(data, registry.NAME) else None,
+            redis=redis.connection(data, numbers) if process.find(data, redis.NAME) else None,
         )
         data.connections.write_text(connections.model_dump_json(by_alias=True, indent=2))
     return connections

@@ -100,6 +100,8 @@ def _services(data: DataDir) -> list[ServiceState]:
         }
         if found.registry:
             addresses["registry"] = urlsplit(found.registry.url).netloc
+        if found.redis:
+            addresses["redis"] = f"{found.redis.host}:{found.redis.port}"
     states = []
     for name in RECIPES:
         running = process.find(data, name)

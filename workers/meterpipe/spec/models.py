@@ -400,7 +400,12 @@ class Spec(Model):
                 "self.cassandra.ttl.all(k, self.aggregator.windows.exists(w, string(w) == k))",
                 "the keys of cassandra.ttl must be sizes of aggregator.windows",
                 ".cassandra.ttl",
-            )
+            ),
+            rule(
+                "!self.activity.enabled || self.readings.key == 'meter'",
+                "activity needs all readings of a meter in one partition: readings.key must be meter",
+                ".activity.enabled",
+            ),
         )
     )
 
@@ -424,6 +429,13 @@ class Spec(Model):
         " made by the admin API, keyspace and lake stay with either.",
     )
     paused: bool = Field(False, description="Stop all workers, keep everything else.")
+
+    @model_validator(mode="after")
+    def _meters_are_in_one_partition(self) -> Self:
+        if self.activity.enabled and self.readings.key is not KeyRule.METER:
+            reason = f"needs all readings of a meter in one partition, and readings.key is {self.readings.key.value}"
+            refuse([Refusal(("activity", "enabled"), True, reason)])
+        return self
 
     @field_validator("cassandra")
     @classmethod

@@ -1,0 +1,1 @@
+"""Readings per CPU-second of the activity worker."""
