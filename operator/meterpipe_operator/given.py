@@ -137,7 +137,7 @@ def redis_given(pipeline: MeterPipeline, look: Look) -> RedisFacts | Missing | N
     if activity.redis.secret_name is None:
         return RedisFacts()
     field, name = "spec.activity.redis.secretName", activity.redis.secret_name
-    found = mounted(look, namespace, name, ("password",), field, optional=("ca.crt",))
+    found = mounted(look, namespace, name, ("password",), field, "ca.crt")
     if isinstance(found, Missing):
         return found
     data = data_of(look, namespace, name) or {}

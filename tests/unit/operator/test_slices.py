@@ -213,8 +213,10 @@ def test_another_secret_of_the_webhook_rolls_the_notifier():
 
 
 def test_the_api_places_thresholds_as_the_pipeline_says():
-    told = merged(EXTRAS, {"alarms": {"notifier": TOLD}, "readings": {"key": "trusted"}})
-    text = by_ref(wanted(told, notifier=NOTIFIER))[ref(kinds.CONFIG_MAP, "city-notifier")]["data"]["worker.json"]
+    told = {"alarms": {"notifier": TOLD}, "readings": {"key": "trusted"}, "activity": {"enabled": False}}
+    text = by_ref(wanted(merged(EXTRAS, told), notifier=NOTIFIER))[ref(kinds.CONFIG_MAP, "city-notifier")]["data"][
+        "worker.json"
+    ]
     spec = load_model(text, WorkerConfig).pipeline.spec
     assert (spec.readings.key, spec.validation.enabled) == ("trusted", True)
 
