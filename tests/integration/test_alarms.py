@@ -1,11 +1,14 @@
 """Alarms on a real Kafka: what is raised and cleared is what a recomputation says, whoever is killed meanwhile."""
 
+import json
 import random
 import time
 
 import pyarrow as pa
+from click.testing import CliRunner
 from meterpipe.adapters.kafka import new_producer
 from meterpipe.adapters.thresholds import ThresholdWriter, read_thresholds
+from meterpipe.cli.main import cli
 from meterpipe.core.alarms.events import decode_alarm
 from meterpipe.core.alarms.thresholds import Threshold
 from meterpipe.core.murmur2 import partition_of
@@ -16,7 +19,7 @@ from meterpipe.spec.names import names_of
 
 from tests.integration.harness import Source, fleet_of, partitions_of, reading, records_of, settle
 
-MINUTE = 60_000
+START = 1_704_067_200_000
 SPEC = {
     "aggregator": {"grace": 120},
     "alarms": {
@@ -189,3 +192,48 @@ def test_a_killed_worker_knows_the_thresholds_again(pipeline, tmp_path):
             worker.restart()
     assert [(a.meter, a.state) for a in alarms_of(config)] == [("m", "raised"), ("m", "cleared"), ("m", "raised")]
     assert records_of(config, names.dead_letters) == []
+
+
+def test_thresholds_are_set_listed_imported_and_removed_on_the_command_line(pipeline, tmp_path):
+    config = pipeline({"alarms": {"enabled": True}}, schema=False)
+    file, sheet = tmp_path / "worker.json", tmp_path / "limits.csv"
+    file.write_text(config.model_dump_json(by_alias=True, exclude_none=True))
+    sheet.write_text("meter,metric,attribute,upper\nm2,WATER,FLOW,9\nm3,WATER,FLOW,8\n")
+
+    def run(*args):
+        done = CliRunner().invoke(cli, ["alarm", *args, "--config", str(file)])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def listed():
+        rows = json.loads(run("list", "--json"))
+        return {tuple(row[name] for name in ("meter", "metric", "attribute", "upper")) for row in rows}
+
+    assert "no thresholds" in run("list")
+    assert run("set", "*", "ELECTRICITY", "P", "--upper", "5", "--min-duration", "60") == (
+        "set: * ELECTRICITY P upper 5, minDuration 60\n"
+    )
+    assert run("import", str(sheet)) == "set: 2\n"
+    assert listed() == {
+        ("*", "ELECTRICITY", "P", 5.0), ("m2", "WATER", "FLOW", 9.0), ("m3", "WATER", "FLOW", 8.0)
+    }  # fmt: skip
+    sheet.write_text("meter,metric,attribute,upper\nm2,WATER,FLOW,\n")
+    assert run("import", str(sheet)) == "set: 0, removed: 1\n"
+    run("rm", "*", "ELECTRICITY", "P")
+    assert listed() == {("m3", "WATER", "FLOW", 8.0)}
+    missing = CliRunner().invoke(cli, ["alarm", "rm", "m2", "WATER", "FLOW", "--config", str(file)])
+    assert (missing.exit_code, "no threshold is set for m2 WATER FLOW" in missing.output) == (1, True)
+
+    producer, home = new_producer(config.kafka), partition_of(b"m3", partitions_of(config))
+    for number, value in enumerate((9.0, 3.0)):
+        row = reading("m3", START + number * 1000, value, metricType="WATER", metricAttribute="FLOW")
+        producer.produce(names_of(config.pipeline).readings, row, partition=home)
+    assert producer.flush(30) == 0
+    with fleet_of(config, tmp_path / "fleet") as fleet:
+        fleet.start("alarms")
+        settle(fleet, config, "alarms")
+    told = [json.loads(line) for line in run("tail", "--from", "beginning", "--exit", "--json").splitlines()]
+    assert [(row["state"], row["value"], row["limit"]) for row in told] == [("raised", 9.0, 8.0), ("cleared", 3.0, 8.0)]
+    assert told == [json.loads(message.value()) for message in records_of(config, names_of(config.pipeline).alarms)]
+    assert run("tail", "--from", "beginning", "--exit", "--kind", "UNDER") == ""
+    assert len(run("tail", "--from", "beginning", "-n", "1").splitlines()) == 2

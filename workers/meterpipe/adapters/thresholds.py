@@ -7,6 +7,7 @@ from contextlib import closing
 from confluent_kafka import KafkaError, KafkaException, Message
 
 from meterpipe.adapters.kafka import new_producer, offset_of, topic_info
+from meterpipe.adapters.progress import quiet
 from meterpipe.adapters.topic_reader import Edge, TopicReader
 from meterpipe.core.alarms.events import Place
 from meterpipe.core.alarms.thresholds import (
@@ -38,8 +39,9 @@ class ThresholdWriter:
         """Raises KafkaException if the topic is not there."""
         self._topic = names_of(config.pipeline).thresholds
         self._rule = rule_of(config.pipeline.spec)
-        self._partitions = topic_info(config.kafka, self._topic, timeout=5.0).partitions
-        self._producer = new_producer(config.kafka, message_timeout_ms=int(TIMEOUT * 1000))
+        kafka = quiet(config.kafka)
+        self._partitions = topic_info(kafka, self._topic, timeout=5.0).partitions
+        self._producer = new_producer(kafka, message_timeout_ms=int(TIMEOUT * 1000))
 
     def write(self, changes: Iterable[Change]) -> int:
         """Write `changes` in order, durable when this returns; how many there were. Writing again does no harm.

@@ -19,6 +19,11 @@ class Wanted:
     def __bool__(self) -> bool:
         return bool(self.meter or self.metric or self.attribute)
 
+    def names(self, *channel: str) -> bool:
+        """Whether one channel (meter, metric, attribute) is wanted."""
+        parts = (self.meter, self.metric, self.attribute)
+        return all(not part or _matcher(part)(name) for part, name in zip(parts, channel, strict=True))
+
     def of(self, rows: pa.Table) -> pa.Table:
         """Those of `rows` (columns meter, metric, attribute; plain or dictionary encoded) that are wanted."""
         for name, patterns in (("meter", self.meter), ("metric", self.metric), ("attribute", self.attribute)):

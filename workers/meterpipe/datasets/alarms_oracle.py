@@ -73,6 +73,8 @@ class Oracle:
     def __init__(self, spec: Alarms, grace_s: int, thresholds: Mapping[Channel, Bound] | None = None) -> None:
         """`thresholds`: by meter, metric, attribute, "*" for any."""
         self._spec, self._grace, self._thresholds = spec, grace_s * 1000, dict(thresholds or {})
+        self._counting: dict[Channel, Bound | None] = {}
+        """The threshold that counts for each channel."""
         self._channels: dict[Channel, _Memory] = {}
         self._newest: int | None = None
         self._due: list[tuple[int, Channel]] = []
@@ -134,10 +136,13 @@ class Oracle:
     def _bounds(self, channel: Channel, memory: _Memory, reading: Reading) -> None:
         if not _watches(self._spec.thresholds, channel):
             return
-        fitting = [k for k in self._thresholds if all(a in ("*", b) for a, b in zip(k, channel, strict=True))]
-        if not fitting:
+        if channel not in self._counting:
+            fitting = [k for k in self._thresholds if all(a in ("*", b) for a, b in zip(k, channel, strict=True))]
+            best = max(fitting, key=lambda k: tuple(word != "*" for word in k), default=None)
+            self._counting[channel] = None if best is None else self._thresholds[best]
+        bound = self._counting[channel]
+        if bound is None:
             return
-        bound = self._thresholds[max(fitting, key=lambda k: tuple(word != "*" for word in k))]
         value, slack = reading.value, bound.hysteresis
         if bound.upper is None:
             over, fine = False, True
