@@ -104,7 +104,7 @@ def list_(as_json: bool, **where: Any) -> None:
 
 
 @alarm.command("import")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @target_options
 def import_(file: Path, **where: Any) -> None:
     """Set all thresholds of a CSV file; none of them if a line is wrong.
@@ -114,6 +114,8 @@ def import_(file: Path, **where: Any) -> None:
     """
     try:
         changes = read_sheet(file.read_text(encoding="utf-8-sig"))
+    except OSError as problem:
+        raise BadInput(f"{file}: {problem.strerror}") from problem
     except (BadThresholdError, UnicodeDecodeError) as problem:
         raise BadInput(f"{file}: {problem}", "nothing was changed: put it right and import it again") from problem
     _write(_target(where), changes)
