@@ -5,6 +5,8 @@ import time
 from zlib import crc32
 
 import pytest
+from meterpipe.adapters.alarm_reader import read_event
+from meterpipe.adapters.cassandra import connect
 from meterpipe.adapters.open_alarms import OpenAlarmsWriter
 from meterpipe.core.alarms.events import AlarmState, encode_alarm
 from meterpipe.core.open_alarms import changes
@@ -231,9 +233,6 @@ def test_an_alarm_delivered_again_after_it_was_cleared_stays_cleared(pipeline, t
 
 def _write_again(config, chosen):
     """What a worker does that was slow: it writes some of the events, long after others have written all of them."""
-    from meterpipe.adapters.alarm_reader import read_event
-    from meterpipe.adapters.cassandra import connect
-
     session = connect(config.cassandra, 60.0)
     names = names_of(config.pipeline)
     try:

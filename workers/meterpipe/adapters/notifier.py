@@ -6,13 +6,16 @@ import logging
 import time
 from collections.abc import Callable
 
+from meterpipe.adapters.alarm_api import FIELD as API_FIELD
+from meterpipe.adapters.alarm_api import ApiServer
 from meterpipe.adapters.alarm_letters import AlarmLetters
 from meterpipe.adapters.alarm_reader import AlarmReader, Taken, Unreadable
 from meterpipe.adapters.alarm_table import AlarmTable
+from meterpipe.adapters.ingest.http import listener
 from meterpipe.adapters.webhook_lane import WebhookLane
 from meterpipe.core.deadletters import Reason
 from meterpipe.core.notify.ledger import Place
-from meterpipe.spec.connections import WorkerConfig
+from meterpipe.spec.connections import NotifierConnection, WorkerConfig
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Metric, Telemetry
 
@@ -34,6 +37,7 @@ class Notifier:
         self._table = AlarmTable(config, telemetry, self._unwritable) if spec.open_alarms else None
         self._webhook = WebhookLane(config, telemetry, self._letters) if spec.webhook else None
         self._lanes: list[AlarmTable | WebhookLane] = [one for one in (self._table, self._webhook) if one is not None]
+        self._api = self._serve(config) if spec.api.enabled else None
         self._gauged = 0.0
         self._lagging: set[Place] = set()
         telemetry.gauge_from(Metric.COMMIT_AGE, lambda: max((reader.age() for reader in self._readers), default=0.0))
@@ -54,14 +58,24 @@ class Notifier:
         return taken
 
     def ready(self) -> bool:
-        """Whether Cassandra, if there is a table, has been reached. A webhook that is down is no business of ours."""
-        return self._table is None or self._table.ready()
+        """Whether Cassandra, if there is a table, has been reached, and the API, if there is one, takes requests.
+
+        A webhook that is down is no business of ours.
+        """
+        return (self._table is None or self._table.ready()) and (self._api is None or self._api.ready())
 
     def close(self) -> None:
         """Finish and commit what can be, leave."""
+        if self._api is not None:
+            self._api.close()
         for lane in self._lanes:
             lane.close()
         self._letters.flush(STEP_SECONDS)
+
+    def _serve(self, config: WorkerConfig) -> ApiServer:
+        spec, host = config.pipeline.spec.alarms.notifier, (config.notifier or NotifierConnection()).host
+        bound = listener(host, spec.api.port, spec.replicas > 1, API_FIELD)
+        return ApiServer(config, self._telemetry, lambda: self._table.session if self._table else None, bound)
 
     def _unwritable(self, record: Taken, gone: Callable[[], None]) -> None:
         """A message that is no row. The webhook, where there is one, has made a dead letter of what is no event."""

@@ -10,6 +10,7 @@ from datetime import UTC
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import msgspec
 from cassandra.cluster import Session
 from cassandra.query import BoundStatement, SimpleStatement
 
@@ -114,8 +115,7 @@ class OpenAlarmsWriter:
             log.warning("Cassandra does not take open alarms, %d wait: %s", self.held, error)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenAlarm:
+class OpenAlarm(msgspec.Struct, frozen=True, rename="camel"):
     """One row. `raised_at` is RFC 3339 with milliseconds, UTC."""
 
     meter: str

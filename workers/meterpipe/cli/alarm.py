@@ -16,6 +16,7 @@ from meterpipe.cli.beginning import Beginning
 from meterpipe.cli.console import channel_options, reading
 from meterpipe.cli.errors import BadInput, Failed
 from meterpipe.cli.lines import Lines, print_json, print_table
+from meterpipe.cli.open_alarms import open_alarms
 from meterpipe.cli.target import kafka_target, target_options
 from meterpipe.core.alarms.events import Alarm, AlarmKind, Place, decode_alarm
 from meterpipe.core.alarms.sheet import read_sheet
@@ -31,10 +32,13 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print as JS
 
 @click.group()
 def alarm() -> None:
-    """Set, remove or list the thresholds of alarms; print alarms as they come.
+    """Set, remove or list the thresholds of alarms; print alarms as they come, or those that are open.
 
     '*' stands for any meter, metric or attribute; of those that fit the most specific counts.
     """
+
+
+alarm.add_command(open_alarms)
 
 
 @alarm.command("set")

@@ -46,7 +46,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "query": Entry(
             "meterpipe.cli.query:query", "Show readings by an SQL condition, as they come or of a span of time."
         ),
-        "alarm": Entry("meterpipe.cli.alarm:alarm", "Set thresholds of alarms; print alarms as they come."),
+        "alarm": Entry("meterpipe.cli.alarm:alarm", "Set thresholds of alarms; print alarms, as they come or open."),
         "lag": Entry("meterpipe.cli.console:lag", "Show how far behind each kind of worker is."),
         "track": Entry("meterpipe.cli.track:track", "Measure how long readings take to become results and rows."),
         "dead-letters": Entry("meterpipe.cli.dead_letters:dead_letters", "List, show or replay what was refused."),

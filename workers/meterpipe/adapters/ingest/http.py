@@ -203,8 +203,11 @@ class ListenError(Exception):
     """The address cannot be listened on. Says which and why."""
 
 
-def listener(host: str, port: int, shared: bool) -> socket.socket:
-    """A bound socket. `shared`: other processes listen on the same port, the kernel spreads connections over them."""
+def listener(host: str, port: int, shared: bool, field: str = "spec.ingest.http.port") -> socket.socket:
+    """A bound socket; `field` is what says the port.
+
+    `shared`: other processes listen on the same port, the kernel spreads connections over them.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -214,7 +217,7 @@ def listener(host: str, port: int, shared: bool) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise ListenError(f"cannot listen on {host}:{port} (spec.ingest.http.port): {error}") from error
+        raise ListenError(f"cannot listen on {host}:{port} ({field}): {error}") from error
     return bound
 
 
