@@ -4,6 +4,7 @@ import json
 import time
 from zlib import crc32
 
+import msgspec
 import pytest
 from meterpipe.adapters.alarm_reader import read_event
 from meterpipe.adapters.cassandra import connect
@@ -213,6 +214,20 @@ def test_what_is_no_event_is_one_dead_letter_and_harms_no_other(pipeline, tmp_pa
     assert sorted(letter.value() for letter in letters) == sorted(poison)
     assert {headers_of(letter)["reason"] for letter in letters} == {"malformed"}
     assert len(hook.taken) == len(events)
+
+
+def test_an_alarm_that_cassandra_cannot_hold_is_a_dead_letter_and_told_all_the_same(pipeline, tmp_path, hook):
+    config, events = configured(pipeline, tmp_path, hook), alarms(3, 3)
+    nameless = [msgspec.structs.replace(events[0], meter=meter) for meter in ("", "x" * 70_000)]
+    with fleet_of(config, tmp_path) as fleet, table_of(config) as table:
+        fleet.start("notifier")
+        write(config, [*nameless, *events])
+        settled(config, fleet, "notifier", "webhook")
+        assert table() == expected_open(events)
+    letters = records_of(config, names_of(config.pipeline).dead_letters)
+    assert sorted(letter.value() for letter in letters) == sorted(map(encode_alarm, nameless))
+    assert {headers_of(letter)["reason"] for letter in letters} == {"out-of-range"}
+    assert len(hook.taken) == len(events) + 2
 
 
 def test_an_alarm_delivered_again_after_it_was_cleared_stays_cleared(pipeline, tmp_path):

@@ -70,3 +70,4 @@ def test_however_events_are_batched_and_delivered_again_the_table_is_what_the_la
 def test_keys_that_cassandra_cannot_take_are_told_apart():
     assert fits(event("raised", "x" * 1000))
     assert not fits(event("raised", "ü" * 40_000))
+    assert not fits(event("raised", ""))

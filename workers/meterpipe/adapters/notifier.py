@@ -86,7 +86,9 @@ class Notifier:
                 else:
                     gone()
             case _:
-                self._letters.send(record, Reason.OUT_OF_RANGE, "its key is too long for Cassandra", gone)
+                self._letters.send(
+                    record, Reason.OUT_OF_RANGE, "its meter is empty, or its names are too long for Cassandra", gone
+                )
 
     def _gauge(self) -> None:
         now = time.monotonic()

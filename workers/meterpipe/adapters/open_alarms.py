@@ -15,7 +15,7 @@ from cassandra.cluster import Session
 from cassandra.query import BoundStatement, SimpleStatement
 
 from meterpipe.core import open_alarms
-from meterpipe.core.open_alarms import COLUMNS, Change
+from meterpipe.core.open_alarms import COLUMNS, MOST_KEY_BYTES, Change
 from meterpipe.worker.telemetry import Metric, Telemetry
 
 log = logging.getLogger(__name__)
@@ -139,6 +139,8 @@ class OpenAlarmsReader:
 
     def alarms(self, meter: str | None = None) -> Iterator[OpenAlarm]:
         """Open alarms of a meter, by metric, attribute and kind; or of all, in no order of meters."""
+        if meter is not None and not 0 < len(meter.encode()) <= MOST_KEY_BYTES:
+            return  # Cassandra refuses to look for what it cannot hold
         where, values = (" WHERE meter = %s", (meter,)) if meter is not None else ("", None)
         for row in self._session.execute(SimpleStatement(self._query + where, fetch_size=PAGE), values):
             yield _alarm(tuple(row))

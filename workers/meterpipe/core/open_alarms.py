@@ -39,8 +39,8 @@ def key_of(event: Alarm) -> tuple[str, str, str, str]:
 
 
 def fits(event: Alarm) -> bool:
-    """Whether the table can hold it."""
-    return sum(len(text.encode()) for text in key_of(event)) <= MOST_KEY_BYTES
+    """Whether the table can hold it: a partition key of one column must not be empty."""
+    return event.meter != "" and sum(len(text.encode()) for text in key_of(event)) <= MOST_KEY_BYTES
 
 
 def changes(events: Iterable[tuple[int, Alarm]]) -> list[Change]:
