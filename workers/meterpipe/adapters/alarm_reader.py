@@ -66,6 +66,7 @@ class AlarmReader:
         self._telemetry, self._release, self._topic = telemetry, release, topic
         self._consumer: Consumer = new_consumer(kafka, group, enable_partition_eof=True, fetch_wait_max_ms=100)
         self._ledger = Ledger()
+        self._due: dict[Place, int] = {}  # settled, and not yet committed
         self._owned: dict[Place, int | None] = {}  # to the offset that is committed
         self._held = False
         self._committed = time.monotonic()
@@ -98,23 +99,24 @@ class AlarmReader:
 
     def commit(self) -> None:
         """Commit what is settled, if anything new is."""
-        offsets = self._ledger.due()
-        if not offsets:
+        self._due |= self._ledger.due()
+        if not self._due:
             if not self.open:
                 self._committed = time.monotonic()  # nothing waits to be committed
             return
-        places = [TopicPartition(*place, at) for place, at in offsets.items()]
+        places = [TopicPartition(*place, at) for place, at in self._due.items()]
         try:
             self._consumer.commit(offsets=places, asynchronous=False)
         except KafkaException as problem:
             error = problem.args[0]
             if error.fatal():
                 raise
-            log.warning("offsets not committed, their alarms may be told again: %s", error.str())
+            log.warning("offsets not committed yet: %s", error.str())
             return
         self._committed = time.monotonic()
         self._telemetry.count(Metric.COMMITS)
-        self._owned |= {place: at for place, at in offsets.items() if place in self._owned}
+        self._owned |= {place: at for place, at in self._due.items() if place in self._owned}
+        self._due = {}
 
     def age(self) -> float:
         """Seconds since the last commit, or since there was nothing to commit."""
@@ -173,5 +175,6 @@ class AlarmReader:
         self.term += 1
         self.open = 0
         self._ledger = Ledger()
+        self._due = {}
         for place in places:
             self._owned.pop((place.topic, place.partition), None)

@@ -76,6 +76,8 @@ class OpenAlarmsWriter:
     def pump(self, seconds: float) -> None:
         """Send what may be sent, take in answers; wait for the first at most `seconds`."""
         self._send()
+        if self._waiting and not self._flying:
+            time.sleep(min(seconds, max(0.0, self._resume - time.monotonic())))
         try:
             while self._flying:
                 self._answered(*self._answers.get(timeout=seconds))

@@ -96,6 +96,10 @@ class WebhookLane:
             if not self._take_answers(left):
                 break
             self._post()
+        left = deadline - time.monotonic()
+        if self._outbox.held and not self._outbox.flying and left > 0:  # all of it waits for its time
+            with self._telemetry.waiting:
+                time.sleep(left)
 
     def _post(self) -> None:
         now = time.monotonic()
