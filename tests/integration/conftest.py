@@ -2,6 +2,7 @@
 
     kafka, cassandra, s3     connections to the shared services
     pipeline(...)            a WorkerConfig of a pipeline with a name of its own: topics, bucket and tables made
+    redis                    a Redis of the module, and its folder
     own_services(*names)     services of this test alone, for tests that stop or kill them
 
 A process of its own (`meterpipe.local hold`) keeps the shared services; it stops them when the last session is gone,
@@ -28,7 +29,13 @@ from meterpipe.local import process
 from meterpipe.local.__main__ import HOLDER
 from meterpipe.local.paths import DataDir, cache_dir
 from meterpipe.local.services import RECIPES, Connections, down, up
-from meterpipe.spec.connections import CassandraConnection, KafkaConnection, LakeConnection, WorkerConfig
+from meterpipe.spec.connections import (
+    CassandraConnection,
+    KafkaConnection,
+    LakeConnection,
+    RedisConnection,
+    WorkerConfig,
+)
 from meterpipe.spec.models import MeterPipeline
 
 START_SECONDS = 600.0  # the S3 server is built from source the first time
@@ -97,6 +104,16 @@ def own_services(tmp_path: Path) -> Iterator[Callable[..., tuple[DataDir, Connec
         return data, up(data, tethered=True, only=names or RECIPES.keys())
 
     yield make
+    down(data)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DataDir, RedisConnection]]:
+    """A Redis of this module, and the folder by which it can be stopped."""
+    data = DataDir(tmp_path_factory.mktemp("redis") / "services").create()
+    connection = up(data, tethered=True, only=["redis"]).redis
+    assert connection is not None
+    yield data, connection
     down(data)
 
 

@@ -24,17 +24,6 @@ from tests.integration.test_routing import readings_of
 SPEC = {"activity": {"enabled": True, "uplinks": {"keep": 30 * 86_400}}}
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory):
-    """A Redis of this module."""
-    from meterpipe.local.paths import DataDir
-    from meterpipe.local.services import down
-
-    data = DataDir(tmp_path_factory.mktemp("redis") / "services").create()
-    yield data, up(data, tethered=True, only=["redis"]).redis
-    down(data)
-
-
 @pytest.fixture
 def config(pipeline, redis):
     return pipeline(SPEC, schema=False).model_copy(update={"redis": redis[1]})
