@@ -62,15 +62,23 @@ class Load:
         self.start(days, rate)
         self.finish()
 
-    def check(self, seconds: float = 120) -> dict[str, Any]:
-        """Wait until all is through, then fail unless every window and the lake are as recomputed; the figures."""
+    def check(self, seconds: float = 120, judge: Path = JUDGE) -> dict[str, Any]:
+        """Wait until all is through, then fail unless every window and the lake are as recomputed; the figures.
+
+        ``judge``: another script that looks at other results.
+        """
         self.finish()
         until = FIRST_DAY + self.sent * DAY_MS
         arguments = (self._file, FILE, self.households, FIRST_DAY, until, seconds)
-        printed = self.platform.python(JUDGE.read_text(), *map(str, arguments), timeout=seconds + 120)
+        printed = self.platform.python(judge.read_text(), *map(str, arguments), timeout=seconds + 120)
         found: dict[str, Any] = json.loads(printed.splitlines()[-1])
         assert found["problems"] == [], "\n".join(found["problems"])
         return found
+
+    def threshold(self, judge: Path) -> None:
+        """Set the alarms' threshold that the judge works with."""
+        self._configure()
+        self.platform.python(judge.read_text(), "threshold", self._file)
 
     @property
     def _file(self) -> str:
@@ -85,6 +93,7 @@ class Load:
 def config(namespace: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return a WorkerConfig by which the client pod reaches what a pipeline uses, as superuser."""
     resource = {"apiVersion": "meterpipe.io/v1alpha1", "kind": "MeterPipeline", "spec": spec}
+    redis = spec.get("activity", {}).get("redis")
     superuser = {"username": "main-superuser", "passwordFile": "/secrets/cassandra/password"}
     return {
         "pipeline": {**resource, "metadata": {"name": name, "namespace": namespace}},
@@ -95,6 +104,7 @@ def config(namespace: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]
             "accessKeyFile": "/secrets/s3/accessKey",
             "secretKeyFile": "/secrets/s3/secretKey",
         },
+        **({"redis": {"host": redis["host"]}} if redis and redis.get("host") else {}),
     }
 
 
