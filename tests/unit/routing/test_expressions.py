@@ -49,6 +49,11 @@ def test_conditions_on_one_reading_are_taken(text):
         ("a.b.c > 1", "StructExpr is not allowed"),
         ("now() > ts", "the time at which the worker started"),
         ("current_date > ts::date", "the time at which the worker started"),
+        ("localtimestamp > ts", "the time at which the worker started"),
+        ('"now"() > ts', "the time at which the worker started"),
+        ("now/**/() > ts", "the time at which the worker started"),
+        ("replace(meter, 'a', 'b') = 'b'", "not allowed"),
+        (" or ".join(["value > 1"] * 60), "too many terms"),
         ("cast(meter AS double) > 1", "use TRY_CAST"),
         ("value", "must be true or false"),
         ("value > 'a'", "cannot be read"),
@@ -76,6 +81,10 @@ def test_anything_else_is_refused_with_its_reason(text, problem):
 def test_deep_nesting_is_refused_before_it_is_parsed(text):
     assert depth_of(text) > MAX_DEPTH
     assert "deep" in (expression_problem(text, Want.CONDITION) or "")
+
+
+def test_a_text_may_name_the_clock():
+    assert expression_problem("meter = 'now' OR meter = 'it''s today'", Want.CONDITION) is None
 
 
 def test_a_long_chain_of_terms_does_no_harm():

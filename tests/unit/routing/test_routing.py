@@ -97,6 +97,11 @@ def test_where_it_is_not_known_a_reading_is_not_sent_and_a_key_may_be_missing():
     assert out.partitions[0] == ANYWHERE
 
 
+def test_whole_numbers_do_not_wrap_around():
+    (value,) = sent({"select": {"x": "quality + 10", "y": "-quality"}}, [("m1", "WATER", 0, 1.0, 250)]).values
+    assert json.loads(value) == {"x": 260, "y": -250}
+
+
 def test_what_is_not_finite_is_null_in_json():
     (value,) = sent({"select": {"x": "value / 0", "t": "ts::date"}}, [("m1", "WATER", 0, 1.0, 0)]).values
     assert json.loads(value) == {"x": None, "t": "1970-01-01"}

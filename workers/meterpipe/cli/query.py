@@ -152,5 +152,5 @@ def _as_frame(rows: pa.Table) -> pl.DataFrame:
     frame = pl.DataFrame(pl.from_arrow(rows.select(names)))
     frame.columns = list(COLUMNS)
     text = [pl.col(name).cast(pl.String) for name in COLUMNS[:3]]
-    numbers = [pl.col("quality").cast(pl.UInt8), pl.col("revision").cast(pl.UInt16)]
+    numbers = [pl.col(name).cast(pl.Int64) for name in ("span", "quality", "revision")]
     return frame.with_columns(*text, pl.col("ts").cast(pl.Datetime("ms")), *numbers)

@@ -89,7 +89,8 @@ def frame_of(readings: Readings, keys: KeyTable) -> pl.DataFrame:
     at = pl.Series(pa.Array.to_numpy(place))
     meter, metric, attribute = (pl.Series(strings.take(used)).gather(at) for strings in keys.columns)
     ts = pl.Series(readings.ts).cast(pl.Datetime("ms"))
-    numbers = (readings.value, readings.interval_s, readings.quality, readings.revision)
+    whole = (readings.interval_s, readings.quality, readings.revision)
+    numbers = (readings.value, *(column.astype(np.int64) for column in whole))  # as in `empty_frame`
     columns: dict[str, object] = dict(zip(COLUMNS, (meter, metric, attribute, ts, *numbers), strict=True))
     return pl.DataFrame({**columns, "row": np.arange(len(readings), dtype=np.uint32)})
 
@@ -123,7 +124,7 @@ def _worked_out(frame: pl.DataFrame, expressions: list[pl.Expr]) -> tuple[pl.Dat
     """
     try:
         return frame.select("row", *expressions), 0
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         if len(frame) <= 1:
             return frame.clear().select("row", *expressions), len(frame)
         middle = len(frame) // 2
