@@ -23,12 +23,13 @@ from tests.integration.test_routing import canonical, readings_of, rfc3339
 from tests.integration.test_validation import assert_judged, judged, windows_of
 
 WORKERS = ("validation", "aggregator", "sink", "archiver", "router", "alarms", "notifier", "activity")
+INTERVAL = 120  # seconds between two readings of a channel
 SPEC = {
     "lake": {"flush": {"seconds": 5}},
     "validation": {
         "enabled": True,
         "plausibility": {"limits": [{"attribute": "ACTIVE_POWER", "max": 40}]},
-        "missing": {"interval": 60},
+        "missing": {"interval": INTERVAL},
         "registers": [{"maxPerHour": 60_000}],
     },
     "routing": {
@@ -47,15 +48,21 @@ SPEC = {
         "flatline": {"enabled": True, "readings": 3, "attributes": ["ACTIVE_POWER"]},
         "spike": {"enabled": True, "factor": 6, "floor": 0.5, "attributes": ["ACTIVE_POWER"]},
         "nightLeak": {"enabled": True, "metrics": [], "attributes": ["ACTIVE_POWER"], "timezone": "Europe/Paris"},
-        "silence": {"enabled": True, "interval": 60, "intervals": 3, "attributes": ["ACTIVE_POWER"]},
+        "silence": {"enabled": True, "interval": INTERVAL, "intervals": 3, "attributes": ["ACTIVE_POWER"]},
     },
     "activity": {"enabled": True, "uplinks": {"keep": 30 * 86_400}},
 }
 TABLE = {
-    ("*", "ELECTRICITY", "ACTIVE_POWER"): Threshold(upper=2.0, hysteresis=0.5, min_duration=120),
+    ("*", "ELECTRICITY", "ACTIVE_POWER"): Threshold(upper=2.0, hysteresis=0.5, min_duration=240),
     ("meter-000003", "*", "*"): Threshold(lower=0.05, upper=0.5),
 }
-DEFECTS = {"glitch_rate": 0.003, "gap_rate": 0.005}
+DEFECTS = {
+    "attributes": (Attribute.ACTIVE_POWER, Attribute.SUMMATION),
+    "interval_s": INTERVAL,
+    "rollover": 5000.0,
+    "glitch_rate": 0.003,
+    "gap_rate": 0.005,
+}
 ROW = ("meter", "metric", "attribute", "ts", "value", "interval_s", "quality", "revision")
 
 
@@ -69,8 +76,7 @@ def test_one_pipeline_with_everything_on_is_right_in_everything(pipeline, redis,
         spec = {**SPEC, "alarms": {**SPEC["alarms"], "notifier": {"webhook": {"url": hook.url, "secretName": "hook"}}}}
         config = told_config(pipeline(spec), tmp_path / "secrets").model_copy(update={"redis": redis[1]})
         set_thresholds(config, TABLE)
-        attributes = (Attribute.ACTIVE_POWER, Attribute.SUMMATION)
-        source = Source(config, meters=households, hours=24 * days, attributes=attributes, rollover=5000.0, **DEFECTS)
+        source = Source(config, meters=households, hours=24 * days, **DEFECTS)
         with fleet_of(config, tmp_path / "logs") as fleet:
             fleet_workers = [fleet.start(kind) for kind in WORKERS]
             for worker in fleet_workers:

@@ -88,6 +88,14 @@ def test_an_envelope_holds_the_readings_chosen(rows):
     assert out.readings == len(chosen)
 
 
+@given(ROWS)
+def test_envelopes_for_a_topic_of_others_are_in_the_partitions_of_their_meters(rows):
+    out = sent({"format": "envelope", "topic": "elsewhere"}, rows, partitions=7)
+    placed = zip(out.values, out.partitions or [], strict=True)
+    found = [(p, row["meter"]) for value, p in placed for row in pa.ipc.open_stream(value).read_all().to_pylist()]
+    assert sorted(found) == sorted((partition_of(row[0].encode(), 7), row[0]) for row in rows)
+
+
 def test_where_it_is_not_known_a_reading_is_not_sent_and_a_key_may_be_missing():
     rows = [("m1", "WATER", 0, 1.0, 0), ("m2", "WATER", 0, 0.0, 0)]
     assert sent({"where": "nullif(value, 0) = 1"}, rows).readings == 1
@@ -111,6 +119,10 @@ def test_a_reading_for_which_an_expression_fails_is_left_out_alone_and_counted()
     rows = [(meter, "WATER", 0, 1.0, 0) for meter in ("[a", "b", "c")]
     out = sent({"where": "regexp_like(meter, meter)"}, rows)
     assert (out.readings, out.failed) == (2, 1)
+
+
+def test_a_topic_of_another_pipeline_whose_name_begins_like_ours_is_taken():
+    assert load_model(json.dumps(spec({"name": "a", "topic": "local-city-2-sink"})), MeterPipeline)
 
 
 def spec(*routes):

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from meterpipe.core.envelope_codec import split_envelope
+from meterpipe.core.envelope_codec import encode_envelopes, split_envelope
 from meterpipe.core.murmur2 import partition_of
 from meterpipe.core.readings import KeyTable, Readings, in_use, to_arrow
 from meterpipe.spec.expressions import COLUMNS, parse
@@ -66,8 +66,12 @@ class Router:
             chosen, failed = frame["row"], 0
         if self.route.format is RouteFormat.ENVELOPE:
             rows = readings.take(chosen.to_numpy().astype(np.intp))
-            values = [value for value, _ in split_envelope(to_arrow(rows, keys))] if len(rows) else []
-            return Outgoing(values, [None] * len(values), None, len(rows), failed)
+            if self.route.topic is None or not len(rows):
+                values = [value for value, _ in split_envelope(to_arrow(rows, keys))] if len(rows) else []
+                return Outgoing(values, [None] * len(values), None, len(rows), failed)
+            placed = encode_envelopes(to_arrow(rows, keys), self.partitions)  # a topic with partitions of its own
+            homes = [partition for partition, _, _ in placed]
+            return Outgoing([value for _, value, _ in placed], [None] * len(placed), homes, len(rows), failed)
         table, more = _worked_out(frame[chosen] if len(chosen) < len(frame) else frame, self._select)
         texts = table[_INNER_KEY].to_list()
         values = json_lines(table.drop("row", _INNER_KEY))

@@ -457,6 +457,13 @@ class Metadata(Model):
     annotations: dict[str, Text] = Field({}, max_length=256, description="Annotations.")
 
 
+OWN_TOPICS = (
+    *("readings", "aggregates-", "late", "dead-letters", "changelog", "balance", "validation-", "thresholds", "alarms"),
+    *("uplinks", "activity-", "route-"),
+)
+"""What the names of the pipeline's own topics begin with, behind its namespace and name."""
+
+
 class MeterPipeline(Model):
     """One smart-metering data platform: ingest, aggregates, medium-term store, lake."""
 
@@ -467,7 +474,8 @@ class MeterPipeline(Model):
 
     @model_validator(mode="after")
     def _no_route_leads_back(self) -> Self:
-        own, readings = f"{self.metadata.namespace}-{self.metadata.name}-", self.spec.kafka.topics.readings.name
+        prefix, readings = f"{self.metadata.namespace}-{self.metadata.name}", self.spec.kafka.topics.readings.name
+        own = tuple(f"{prefix}-{role}" for role in OWN_TOPICS)
         reason = "is a topic of this pipeline: its readings would come round again"
         refuse(
             Refusal(("spec", "routing", "routes", number, "topic"), route.topic, reason)
