@@ -50,7 +50,7 @@ def town(platform: Platform, release: Release, harness: Harness) -> Iterator[Pip
 
 
 def test_routes_alarms_and_activity_are_as_recomputed(town: Pipeline, note: Callable[[str], None]) -> None:
-    town.ready()
+    town.ready(240)  # seven kinds of pods on a node of two cores
     for worker in MORE:
         eventually(lambda worker=worker: town.deployment(worker), settled, 120)  # type: ignore[misc]
     town.load.threshold(JUDGE)
