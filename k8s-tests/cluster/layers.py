@@ -16,7 +16,10 @@ Gather = Callable[[Path], Sequence[Entry]]
 FOLDER = HERE / "images"
 SUITE = "bookworm"
 PYTHON = "3.11"  # the suite's own
-UV_INSTALL = ("uv", "pip", "install", "--quiet", "--no-deps", "--python", PYTHON, "--target")
+PATCH = "3.11.2"  # and its very version: some packages are needed below 3.11.3 only
+UV_INSTALL = (
+    *("uv", "pip", "install", "--quiet", "--no-deps", "--python", PYTHON, "--python-version", PATCH, "--target"),
+)
 NOT_INSTALLED = ("doc", "info", "locale", "man")  # folders below /usr/share that no test reads
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from cluster import dockerfile
 from cluster.archive import Entry
 from cluster.errors import ClusterError
-from cluster.layers import PYTHON, UV_INSTALL, packed
+from cluster.layers import PATCH, PYTHON, UV_INSTALL, packed
 from cluster.programs import HERE
 from cluster.shell import run
 from cluster.store import Store
@@ -26,7 +26,7 @@ def locked_wheels(store: Store) -> Path:
     if not LOCK.exists():
         raise ClusterError(f"{LOCK} does not exist", "`uv pip compile` makes it from pyproject.toml")
     # only names: versions and hashes are the lock file's
-    command = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", PYTHON)
+    command = ("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", PATCH)
     extras = [f"--extra={extra}" for extra in CONTENTS.extras]
     needed = run(
         *command, *extras, "--constraint", LOCK, PYPROJECT, hint="is requirements.lock older than pyproject.toml?"

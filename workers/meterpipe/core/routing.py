@@ -70,8 +70,8 @@ class Router:
                 values = [value for value, _ in split_envelope(to_arrow(rows, keys))] if len(rows) else []
                 return Outgoing(values, [None] * len(values), None, len(rows), failed)
             placed = encode_envelopes(to_arrow(rows, keys), self.partitions)  # a topic with partitions of its own
-            homes = [partition for partition, _, _ in placed]
-            return Outgoing([value for _, value, _ in placed], [None] * len(placed), homes, len(rows), failed)
+            values, own = [value for _, value, _ in placed], [partition for partition, _, _ in placed]
+            return Outgoing(values, [None] * len(values), own, len(rows), failed)
         table, more = _worked_out(frame[chosen] if len(chosen) < len(frame) else frame, self._select)
         texts = table[_INNER_KEY].to_list()
         values = json_lines(table.drop("row", _INNER_KEY))
