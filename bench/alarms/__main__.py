@@ -54,13 +54,13 @@ from meterpipe.spec.names import names_of
 TARGET = 500_000
 PARTITIONS = 4
 COLUMNS = ("meter", "metric", "attribute", "ts", "value", "interval_s")
-RATES = {"out_of_order_rate": 0.01, "duplicate_rate": 0.005, "gap_rate": 0.002}
+RATES = {"out_of_order_rate": 0.01, "duplicate_rate": 0.005, "gap_rate": 0.01}
 OTHERS = {
-    "flatline": {"enabled": True},
-    "spike": {"enabled": True, "factor": 20},
+    "flatline": {"enabled": True, "readings": 3},
+    "spike": {"enabled": True, "factor": 4, "floor": 0.5},
     "reverseFlow": {"enabled": True},
     "nightLeak": {"enabled": True, "metrics": ["ELECTRICITY"], "timezone": "Europe/London"},
-    "silence": {"enabled": True, "interval": 60, "intervals": 10},
+    "silence": {"enabled": True, "interval": 60, "intervals": 1.5},
 }
 
 

@@ -78,7 +78,7 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
             yield _acl("topic", route.topic, ("Write", "Describe"))
     if pipeline.spec.alarms.enabled and pipeline.spec.alarms.notifier.webhook:
         yield _acl("group", names.group("webhook"), ("Read", "Describe"))
-    if pipeline.spec.alarms.enabled and pipeline.spec.alarms.notifier.api.enabled:
+    if pipeline.spec.alarms.enabled:  # who reads thresholds beside the readings: the worker, and the API
         yield _acl("group", restore_group(names.thresholds), ("Read", "Describe"))
     changelogs = {"aggregator": names.changelog, "validation": names.validation_changelog}
     changelogs |= {"alarms": names.alarms_changelog, "activity": names.activity_changelog}
@@ -86,8 +86,6 @@ def _acls(pipeline: MeterPipeline) -> Iterable[dict[str, Any]]:
         yield _acl("group", names.group(kind.name), ("Read", "Describe"))
         if kind.name in changelogs:
             yield _acl("group", restore_group(changelogs[kind.name]), ("Read", "Describe"))
-        if kind.name == "alarms":  # what reads the thresholds beside the readings
-            yield _acl("group", restore_group(names.thresholds), ("Read", "Describe"))
         if kind.name in changelogs or kind.name == "router":
             yield _acl("transactionalId", f"{names.group(kind.name)}-", ("Write", "Describe"), "prefix")
 

@@ -133,6 +133,19 @@ def test_the_user_may_do_what_workers_do_on_its_own_topics_by_name():
     assert acls[prefixes[0]]["resource"]["type"] == "transactionalId"
 
 
+def test_the_user_of_a_pipeline_with_alarms_may_read_thresholds_and_tell_alarms():
+    watched = wanted(STRIMZI | {"alarms": {"enabled": True}}, strimzi=C1).objects
+    (user,) = [one for one in watched if one["kind"] == "KafkaUser"]
+    acls = user["spec"]["authorization"]["acls"]
+    rights = {(one["resource"]["type"], one["resource"]["name"]): one["operations"] for one in acls}
+    assert len(rights) == len(acls)
+    for topic in ("thresholds", "alarms", "alarms-changelog"):
+        assert "Write" in rights["topic", f"energy-city-{topic}"]
+    for group in ("alarms", "thresholds-restore", "alarms-changelog-restore"):
+        assert "Read" in rights["group", f"energy-city-{group}"]
+    assert "Write" in rights["transactionalId", "energy-city-alarms-"]
+
+
 def test_where_kafka_checks_no_rights_the_user_asks_for_none():
     plain = StrimziFacts("c1", "kafka", "scram-sha-512")
     (user,) = [one for one in wanted(STRIMZI, strimzi=plain).objects if one["kind"] == "KafkaUser"]

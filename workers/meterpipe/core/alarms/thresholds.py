@@ -130,7 +130,7 @@ def _pattern(key: Key, mask: int) -> Key:
 
 
 class ThresholdTable:
-    """The thresholds of one partition in columns: about 250 bytes each, the name included."""
+    """The thresholds of one partition in columns: about 200 bytes each, the name included."""
 
     def __init__(self, hysteresis: float = 0.0, min_duration: float = 0.0) -> None:
         """What thresholds have that say nothing of it; `min_duration` in seconds."""
