@@ -10,6 +10,7 @@ from confluent_kafka import Message
 
 from meterpipe.adapters.kafka import offset_of
 from meterpipe.adapters.schema_registry import decoder_of
+from meterpipe.core.arrow_stream import read_stream
 from meterpipe.core.readings import KeyTable, to_arrow
 from meterpipe.core.result_codec import decode_results
 from meterpipe.core.row_filter import Wanted
@@ -90,8 +91,8 @@ class RowSource:
     def _columns(self, messages: list[Message]) -> Iterator[Row]:
         for message in messages:
             try:
-                table = pa.ipc.open_stream(message.value() or b"").read_all()
-            except pa.ArrowInvalid:
+                table = read_stream(message.value() or b"")
+            except (pa.ArrowException, OSError, ValueError):
                 self.refused["malformed"] += 1
                 continue
             for row in self._wanted.of(table).to_pylist():

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from meterpipe.core.arrow_stream import is_plain, read_stream
 from meterpipe.core.columns import Columns
 from meterpipe.core.readings import KeyTable, in_use, named
 
@@ -152,8 +153,10 @@ def from_ipc(message: bytes) -> tuple[int, pa.Table]:
 
     Raises ValueError (pyarrow.ArrowInvalid is one) if it is not a columnar result.
     """
-    table = pa.ipc.open_stream(message).read_all()
+    table = read_stream(message)
     size = (table.schema.metadata or {}).get(WINDOW_KEY)
     if size is None or table.schema.names != AGGREGATE_SCHEMA.names:
         raise ValueError(f"not a columnar result: fields {table.schema.names}")
+    if unfit := [field.name for field in table.schema if not is_plain(field.type)]:
+        raise ValueError(f"not a columnar result: {', '.join(unfit)} of no plain type")
     return int(size), table
