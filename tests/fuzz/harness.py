@@ -80,7 +80,7 @@ def within_bounds(code: str) -> str:
         env=os.environ | single,
         capture_output=True,
         text=True,
-        timeout=10 * SECONDS,  # of wall time: the machine may be busy
+        timeout=3 * SECONDS,  # of wall time: the machine may be busy
         preexec_fn=bound,
     )
     assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stderr[-3000:]}"

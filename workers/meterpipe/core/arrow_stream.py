@@ -43,9 +43,7 @@ def read_stream(message: bytes) -> pa.Table:
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Whether each row has its value to itself: in views and run-ends a short text stands for as many as there are rows,
-    and a cast makes it long.
-    """
+    """Whether each row has a value of its own. In views and run-ends one text can stand for all rows, and be copied."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return not (kind.num_fields or pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 

@@ -154,6 +154,15 @@ def decode_as(
     records: Iterable[tuple[str, bytes | None]], snapshot_type: type[S], delta_type: type[D]
 ) -> tuple[S, list[D]] | None:
     """As `decode`, of another worker's state."""
+    try:
+        return _decode_as(records, snapshot_type, delta_type)
+    except (msgspec.DecodeError, UnicodeDecodeError, struct.error) as problem:
+        raise CorruptChangelogError(f"a record cannot be read: {problem}") from problem
+
+
+def _decode_as(
+    records: Iterable[tuple[str, bytes | None]], snapshot_type: type[S], delta_type: type[D]
+) -> tuple[S, list[D]] | None:
     latest = {key: value for key, value in records if value is not None}
     pieces = {key: value for key, value in latest.items() if key.startswith("snap/")}
     if not pieces:

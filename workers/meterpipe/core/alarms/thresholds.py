@@ -68,7 +68,7 @@ def decode_threshold(value: bytes) -> Threshold:
     """What a record's value says. Raises BadThresholdError."""
     try:
         return check_threshold(msgspec.json.decode(value, type=Threshold))
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise BadThresholdError(str(problem)) from problem
 
 
@@ -87,7 +87,7 @@ def decode_threshold_key(key: bytes | None) -> Key:
     """What a record's key says. Raises BadThresholdError."""
     try:
         found = msgspec.json.decode(key or b"", type=tuple[str, str, str])
-    except msgspec.MsgspecError as problem:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
         raise BadThresholdError(f"the key is not [meter, metric, attribute]: {problem}") from problem
     encode_threshold_key(found)
     return found

@@ -1,0 +1,48 @@
+"""Bounds of Arrow streams: what is right passes whatever its form, what claims too much does not get to be read."""
+
+import pyarrow as pa
+import pytest
+from meterpipe.core import arrow_stream
+from meterpipe.core.arrow_stream import check_claims, is_plain, read_stream
+from meterpipe.core.deadletters import Reason
+from meterpipe.core.envelope_codec import decode_envelope
+
+from tests.fuzz.corpus import booleans, growing_dictionaries, honest_columns, many_columns, nothings, stream, table
+
+
+@pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
+@pytest.mark.parametrize("rows", [0, 1, 1000])
+def test_streams_within_bounds_are_read_compressed_inside_or_not(codec, rows):
+    assert read_stream(stream(table(rows), compression=codec)) == table(rows)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_what_compressed_columns_claim_is_counted_before_anything_is_unpacked(codec, monkeypatch):
+    message = stream(table(1000), compression=codec)
+    plain = sum(len(buffer) for column in table(1000).columns for buffer in column.chunk(0).buffers() if buffer)
+    monkeypatch.setattr(arrow_stream, "MAX_UNPACKED", plain // 2)
+    with pytest.raises(ValueError, match="unpacks to more"):
+        check_claims(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (many_columns(100_000), "100000 columns"),
+        (honest_columns(65), "65 columns"),
+        (growing_dictionaries(3, 100), "dictionaries"),
+        (nothings(10**9), "1000000000 rows"),
+        (booleans(1_000_001), "1000001 rows"),
+    ],
+)
+def test_streams_beyond_a_bound_are_dead_letters_that_say_which(message, reason):
+    columns, rejects = decode_envelope(message, 0)
+    assert columns is None
+    assert rejects[0].reason is Reason.MALFORMED
+    assert reason in rejects[0].detail
+
+
+def test_types_in_which_one_text_stands_for_many_are_told():
+    runs = pa.run_end_encoded(pa.int32(), pa.string())
+    assert [is_plain(kind) for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string()), pa.int64())] == [True] * 3
+    assert [is_plain(kind) for kind in (runs, pa.string_view(), pa.list_(pa.string()))] == [False] * 3
