@@ -108,9 +108,9 @@ AVRO = [
 ]
 ODD = {"type": "record", "name": "Odd", "fields": FIELDS_OF_AVRO}
 SCHEMAS = {1: SCHEMA, 2: json.dumps(ODD)}
-OURS = {name: default for name, default in zip(
+OURS = dict(zip(
     [part["name"] for part in json.loads(SCHEMA)["fields"]],
-    ["m1", "ELECTRICITY", "ACTIVE_POWER", START, 1.5, 60, 0, 0], strict=True)}  # fmt: skip
+    ["m1", "ELECTRICITY", "ACTIVE_POWER", START, 1.5, 60, 0, 0], strict=True))  # fmt: skip
 AVRO = [
     avro(json.loads(SCHEMA), OURS),
     avro(
