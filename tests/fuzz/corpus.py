@@ -108,6 +108,24 @@ AVRO = [
 ]
 ODD = {"type": "record", "name": "Odd", "fields": FIELDS_OF_AVRO}
 SCHEMAS = {1: SCHEMA, 2: json.dumps(ODD)}
+OURS = dict(
+    zip(
+        [part["name"] for part in json.loads(SCHEMA)["fields"]],
+        ["m1", "ELECTRICITY", "ACTIVE_POWER", START, 1.5, 60, 0, 0],
+        strict=True,
+    )
+)
+AVRO = [
+    {"name": "gateway", "type": "string"},
+    {"name": "metricType", "type": ["null", "string"]},
+    {"name": "metricAttribute", "type": {"type": "enum", "name": "A", "symbols": ["P", "Q"]}},
+    {"name": "tags", "type": {"type": "map", "values": "string"}},
+    {"name": "list", "type": {"type": "array", "items": ["null", {"type": "fixed", "name": "F", "size": 3}]}},
+    {"name": "timestamp", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    {"name": "value", "type": ["null", "double", "long"]},
+]
+ODD = {"type": "record", "name": "Odd", "fields": FIELDS_OF_AVRO}
+SCHEMAS = {1: SCHEMA, 2: json.dumps(ODD)}
 OURS = dict(zip(
     [part["name"] for part in json.loads(SCHEMA)["fields"]],
     ["m1", "ELECTRICITY", "ACTIVE_POWER", START, 1.5, 60, 0, 0], strict=True))  # fmt: skip
