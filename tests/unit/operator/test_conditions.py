@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from meterpipe.spec.status import Status
+from meterpipe.spec.status import Status, Workers
 from meterpipe_operator.conditions import Figures, Situation, rounded, status, steady
 from meterpipe_operator.desired import desired
 from meterpipe_operator.facts import Missing
 from meterpipe_operator.kinds import ref_of
 from meterpipe_operator.plan import Plan, plan
 from meterpipe_operator.resolve import live_deployments
+from meterpipe_operator.workers import WORKERS
 
 from tests.unit.operator.world import OWNER, done, facts, live, pipeline
 
@@ -219,3 +220,7 @@ def test_nothing_is_said_twice():
     found = situation()
     assert len({ref_of(one) for one in found.observed}) == len(found.observed)
     assert Plan().empty
+
+
+def test_the_status_has_a_place_for_each_kind_of_worker():
+    assert Workers.model_fields.keys() == WORKERS.keys()

@@ -38,6 +38,10 @@ class Workers(Model):
     archiver: WorkerStatus | None = Field(None, description="The archiver to the lake.")
     validation: WorkerStatus | None = Field(None, description="The validation.")
     ingest: WorkerStatus | None = Field(None, description="The edge adapters.")
+    router: WorkerStatus | None = Field(None, description="The router.")
+    alarms: WorkerStatus | None = Field(None, description="The alarms.")
+    notifier: WorkerStatus | None = Field(None, description="The notifier of alarms.")
+    activity: WorkerStatus | None = Field(None, description="The activity of meters.")
 
 
 class Status(Model):
