@@ -257,8 +257,8 @@ def booleans(rows: int) -> bytes:
 HOSTILE_ENVELOPES: dict[str, Callable[[], bytes]] = {
     "1 M columns that are one": lambda: many_columns(1_000_000),
     "50 000 columns": lambda: honest_columns(50_000),
-    "a compressed column of 1 GB": lambda: unpacking_to(2**30),
-    "a dictionary that grows 2 000 times": lambda: growing_dictionaries(100_000, 2000),
+    "a compressed column of 256 MB": lambda: unpacking_to(2**28),
+    "a dictionary that grows 100 times": lambda: growing_dictionaries(20_000, 100),
     "a text of 1 MB in 100 000 views": lambda: repeated_view(2**20, 100_000),
     "a text of 1 MB in a run of 1 M": lambda: run_ends(2**20, 1_000_000),
     "a billion rows of nothing": lambda: nothings(10**9),

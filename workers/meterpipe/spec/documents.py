@@ -58,6 +58,10 @@ class Document:
         return self.lines.get(path, self.line)
 
 
+LONGEST_NUMBER = 100
+"""Characters of an integer; Python refuses to convert very long ones, and none here has so many."""
+
+
 class _Loader(yaml.SafeLoader):
     """Composes nodes only; scalars get no type from it."""
 
@@ -165,6 +169,9 @@ class _Reader:
         if node.tag != _PLAIN:
             self._flaw(line, path, f"the YAML tag {node.tag} is not allowed", "leave it out")
             return text
+        if len(text) > LONGEST_NUMBER and (_INT.match(text) or _HEX.match(text)):
+            self._flaw(line, path, f"a number of {len(text)} digits", "put it in quotes if it is a text")
+            return text[:LONGEST_NUMBER]
         trap = trap_of(text)
         if trap:
             self._flaw(line, path, *trap)
