@@ -110,3 +110,27 @@ def test_routers_killed_again_and_again_lose_and_double_nothing(pipeline, tmp_pa
                 fleet.wait_until(workers[victim].ready, "its successor has joined")
         settle(fleet, config, "router")
     assert_routed(config, source)
+
+
+def test_what_the_validation_makes_of_registers_is_routed_whatever_decides_the_partition(pipeline, tmp_path):
+    spec = {"readings": {"key": "channel"}, "validation": {"enabled": True, "registers": [{"maxPerHour": 60_000}]}}
+    config = pipeline({**spec, "routing": {"routes": [{"name": "all"}]}}, schema=False)
+    names, partitions = names_of(config.pipeline), partitions_of(config)
+
+    def home(meter, attribute):
+        return partition_of(f"{meter}/ELECTRICITY/{attribute}".encode(), partitions)
+
+    meter = next(m for m in map(str, range(100)) if home(m, "SUMMATION") != home(m, "CONSUMPTION"))
+    producer, start = new_producer(config.kafka), 1_704_067_200_000
+    for hour in range(3):
+        value = reading(meter, start + hour * 3_600_000, 100.0 * hour, metricAttribute="SUMMATION")
+        producer.produce(names.readings, value, partition=home(meter, "SUMMATION"))
+    producer.flush()
+    with fleet_of(config, tmp_path) as fleet:
+        for kind in ("validation", "router"):
+            fleet.start(kind)
+        settle(fleet, config, "validation")
+        settle(fleet, config, "router")
+    found = [json.loads(message.value()) for message in records_of(config, names.route("all"))]
+    assert [one["value"] for one in found if one["metricAttribute"] == "CONSUMPTION"] == [100.0, 100.0]
+    assert len([one for one in found if one["metricAttribute"] == "SUMMATION"]) == 3

@@ -96,7 +96,7 @@ def test_a_long_chain_of_terms_does_no_harm():
 
 def test_values_and_keys_are_single_values():
     assert expression_problem("value * 2", Want.VALUE) is None
-    assert expression_problem("meter || '/' || metric", Want.KEY) is None
+    assert expression_problem("meter || '/' || metric", Want.VALUE) is None
     assert "must be a single value" in (expression_problem("array[1, 2]", Want.VALUE) or "")
 
 

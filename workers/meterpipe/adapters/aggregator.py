@@ -1,26 +1,22 @@
 """The aggregator: readings in; results, late readings, dead letters, changelog and offsets out in one transaction."""
 
-import time
-from functools import partial
-
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from meterpipe.adapters.aggregator_partitions import OwnedWindows, Restorer, observe, unobserve
+from meterpipe.adapters.counted import counted_decoder, counted_rule
 from meterpipe.adapters.kafka import offset_of
-from meterpipe.adapters.schema_registry import decoder_of
-from meterpipe.adapters.stateful import Stateful, times_of
+from meterpipe.adapters.stateful import EventClock, Stateful, times_of
 from meterpipe.adapters.stateful_partitions import Place
 from meterpipe.adapters.tracing import current_traceparent
 from meterpipe.core.aggregates import encode_columns, encode_json
-from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, Decoder
+from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON
 from meterpipe.core.envelope_codec import split_envelope
-from meterpipe.core.idle import idle_watermark
 from meterpipe.core.partition import Partition, Taken
 from meterpipe.core.readings import to_arrow
 from meterpipe.core.windows import NEVER, WindowPolicy
 from meterpipe.spec.connections import WorkerConfig
-from meterpipe.spec.models import KeyRule, Output
+from meterpipe.spec.models import Output
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Metric, Telemetry
 
@@ -39,22 +35,15 @@ class Windowed(Stateful[OwnedWindows]):
 
     def _idle(self, now: float) -> None:
         """Let time pass for partitions where no meter speaks."""
-        for number, owned in self._owned.items():
-            idle = now - owned.active_at
-            watermark = owned.state.windows.watermark
-            if idle < IDLE_SECONDS or watermark == NEVER:
-                continue
-            grace = owned.state.windows.policy.grace_ms
-            wanted = idle_watermark(owned.active_watermark, int(idle * 1000), int(time.time() * 1000), grace)
-            if wanted - watermark < 1000:
-                continue
-            try:
-                at_end = self._read_to_its_end(number, owned)
-            except KafkaException:
-                return  # no broker answers: it may hold readings, so no time passes
-            if at_end:
-                owned.state.windows.advance(wanted)
-                owned.touched = True
+
+        def clock(owned: OwnedWindows) -> EventClock | None:
+            windows = owned.state.windows
+            known = windows.watermark != NEVER
+            return EventClock(owned.active_watermark, windows.watermark, windows.policy.grace_ms) if known else None
+
+        for _, owned, wanted in self._idle_partitions(now, IDLE_SECONDS, clock):
+            owned.state.windows.advance(wanted)
+            owned.touched = True
 
     def _tell(self, number: int, owned: OwnedWindows) -> None:
         state, label = owned.state, str(number)
@@ -76,15 +65,14 @@ class Aggregator(Windowed):
 
     def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
         names = names_of(config.pipeline)
-        make_decoder = Decoder if names.validated else partial(decoder_of, config)
+        make_decoder = counted_decoder(config)
         policy = WindowPolicy.of(config.pipeline.spec.aggregator)
         self._restorer = Restorer(
             config,
             telemetry,
             lambda max_ahead, admit, topic: Partition(policy, make_decoder(), max_ahead, admit, topic),
             Place(config.kafka, names.changelog, self.kind),
-            # what the validation made of a meter's readings is in the meter's partition, whatever its channel
-            KeyRule.TRUSTED if names.validated else config.pipeline.spec.readings.key,
+            counted_rule(config),
         )
         super().__init__(config, telemetry, names.counted, names.changelog)
 

@@ -2,13 +2,12 @@
 
 import time
 from collections import Counter
-from functools import partial
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
+from meterpipe.adapters.counted import counted_decoder, counted_rule
 from meterpipe.adapters.kafka import offset_of
-from meterpipe.adapters.schema_registry import decoder_of
-from meterpipe.adapters.stateful import Stateful, times_of
+from meterpipe.adapters.stateful import EventClock, Stateful, times_of
 from meterpipe.adapters.stateful_partitions import Owned, Place, resume
 from meterpipe.adapters.threshold_follower import ThresholdFollower
 from meterpipe.adapters.tracing import current_traceparent
@@ -16,16 +15,11 @@ from meterpipe.core.alarms.events import encode_alarm
 from meterpipe.core.alarms.memory import Changes
 from meterpipe.core.alarms.stage import Stage
 from meterpipe.core.alarms.state import AlarmPartition
-from meterpipe.core.codecs import CONTENT_JSON, Decoder, admit_in
-from meterpipe.core.idle import idle_watermark
+from meterpipe.core.codecs import CONTENT_JSON, admit_in
 from meterpipe.core.validation.series import NEVER
 from meterpipe.spec.connections import WorkerConfig
-from meterpipe.spec.models import KeyRule
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Metric, Telemetry
-
-IDLE_STEP_MS = 1000
-"""Event time of an idle partition moves by no less: each move is a commit."""
 
 
 class OwnedAlarms(Owned[AlarmPartition]):
@@ -45,7 +39,7 @@ class Alarms(Stateful[OwnedAlarms]):
 
     def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
         names = names_of(config.pipeline)
-        self._make_decoder = Decoder if names.validated else partial(decoder_of, config)
+        self._make_decoder, self._rule = counted_decoder(config), counted_rule(config)
         self._place = Place(config.kafka, names.alarms_changelog, self.kind)
         self._follower = ThresholdFollower(config.kafka, names.thresholds)
         super().__init__(config, telemetry, names.counted, names.alarms_changelog)
@@ -69,9 +63,7 @@ class Alarms(Stateful[OwnedAlarms]):
 
     def _restore(self, consumer: Consumer, where: TopicPartition) -> OwnedAlarms:
         readings, number = self._spec.readings, where.partition
-        # what the validation made of a meter's readings is in the meter's partition, whatever its channel
-        rule = KeyRule.TRUSTED if self._names.validated else readings.key
-        admit = admit_in(number, self._topic.partitions, rule)
+        admit = admit_in(number, self._topic.partitions, self._rule)
         grace, ahead = self._spec.aggregator.grace * 1000, readings.max_ahead * 1000
         stage = Stage(self._spec.alarms, grace, self._make_decoder(), ahead, admit)
         state = AlarmPartition(stage, self._topic.id)
@@ -101,21 +93,15 @@ class Alarms(Stateful[OwnedAlarms]):
         after = self._spec.alarms.silence.idle_after
         if not after:
             return
-        for number, owned in self._owned.items():
-            idle, stage = now - owned.active_at, owned.state.stage
-            if idle < after or stage.reached == NEVER:
-                continue
-            grace = self._spec.aggregator.grace * 1000
-            wanted = idle_watermark(owned.active_watermark, int(idle * 1000), int(time.time() * 1000), grace)
-            if wanted - stage.watermark < IDLE_STEP_MS:
-                continue
-            try:
-                at_end = self._read_to_its_end(number, owned)
-            except KafkaException:
-                return  # no broker answers: it may hold readings, so no time passes
-            if at_end:
-                self._tell_alarms(number, owned, stage.advance(wanted), [])
-                owned.touched = True
+        grace = self._spec.aggregator.grace * 1000
+
+        def clock(owned: OwnedAlarms) -> EventClock | None:
+            stage = owned.state.stage
+            return EventClock(owned.active_watermark, stage.watermark, grace) if stage.reached != NEVER else None
+
+        for number, owned, wanted in self._idle_partitions(now, after, clock):
+            self._tell_alarms(number, owned, owned.state.stage.advance(wanted), [])
+            owned.touched = True
 
     def _put_out(self, number: int, owned: OwnedAlarms) -> None:
         """Alarms are on their way already."""

@@ -5,8 +5,8 @@ import time
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from meterpipe.adapters.counted import counted_decoder, counted_rule
 from meterpipe.adapters.kafka import offset_of, topic_info
-from meterpipe.adapters.schema_registry import decoder_of
 from meterpipe.adapters.stateful import Stateful, times_of
 from meterpipe.adapters.stateful_partitions import Owned
 from meterpipe.adapters.tracing import current_traceparent
@@ -49,7 +49,7 @@ class Router(Stateful[OwnedRoutes]):
 
     def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
         names = names_of(config.pipeline)
-        self._decoder = decoder_of(config)
+        self._decoder, self._rule = counted_decoder(config)(), counted_rule(config)
         super().__init__(config, telemetry, names.counted, changelog="")
         readings = config.pipeline.spec.readings
         self._routes = []
@@ -73,7 +73,7 @@ class Router(Stateful[OwnedRoutes]):
         spec = self._spec.readings
         if len(owned.keys) > MANY_KEYS:
             owned.keys = KeyTable()
-        admit = admit_in(number, self._topic.partitions, spec.key)
+        admit = admit_in(number, self._topic.partitions, self._rule)
         decoded = self._decoder.decode(list(map(Message.value, messages)), owned.keys, admit)
         readings, _ = screen_ahead(decoded.readings, times_of(messages), spec.max_ahead * 1000)
         owned.state.next_offset = offset_of(messages[-1]) + 1

@@ -7,6 +7,8 @@ last commit: after any abort the state is thrown away and restored, never patche
 import logging
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -27,6 +29,7 @@ from meterpipe.adapters.stateful_partitions import Owned
 from meterpipe.adapters.tracing import MAX_LINKS, traceparents
 from meterpipe.adapters.transaction import TIMEOUT, BrokenProducerError, Transactions
 from meterpipe.core.deadletters import Origin, Reject, headers_of
+from meterpipe.core.idle import idle_watermark
 from meterpipe.core.partition import RecordTimes
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
@@ -42,6 +45,19 @@ POLL_SECONDS = 0.05
 SNAPSHOT_SECONDS = 30.0
 WATCH_SECONDS = 1.0  # between two looks at the topic's identity
 PAUSE_SECONDS = 1.0  # before starting over
+
+IDLE_STEP_MS = 1000
+"""Event time of an idle partition moves by no less: each move is a commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventClock:
+    """Event time of a partition, UTC ms: the watermark at its last message and now, and the grace."""
+
+    active: int
+    watermark: int
+    grace_ms: int
+
 
 O = TypeVar("O", bound=Owned[Any])  # noqa: E741
 
@@ -95,6 +111,27 @@ class Stateful(ABC, Generic[O]):
 
     def _idle(self, now: float) -> None:
         """Called each step: what shall happen when no message comes."""
+
+    def _idle_partitions(
+        self, now: float, after: float, clock: Callable[[O], "EventClock | None"]
+    ) -> Iterator[tuple[int, O, int]]:
+        """Partitions without a message for `after` seconds and read to their end, with the watermark they come to.
+
+        `clock`: of a partition; None while no event time is known there.
+        """
+        for number, owned in self._owned.items():
+            idle, known = now - owned.active_at, clock(owned)
+            if idle < after or known is None:
+                continue
+            wanted = idle_watermark(known.active, int(idle * 1000), int(time.time() * 1000), known.grace_ms)
+            if wanted - known.watermark < IDLE_STEP_MS:
+                continue
+            try:
+                at_end = self._read_to_its_end(number, owned)
+            except KafkaException:
+                return  # no broker answers: it may hold readings, so no time passes
+            if at_end:
+                yield number, owned, wanted
 
     # -- the loop
 

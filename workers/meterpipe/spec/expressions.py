@@ -72,7 +72,6 @@ class Want(StrEnum):
 
     CONDITION = "condition"
     VALUE = "value"
-    KEY = "key"
 
 
 @lru_cache(maxsize=1024)
