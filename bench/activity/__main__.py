@@ -10,62 +10,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from meterpipe.adapters.activity_store import ActivityStore
-from meterpipe.adapters.kafka import new_producer
-from meterpipe.adapters.topics import ensure_topics
 from meterpipe.core.murmur2 import partition_of
 from meterpipe.datasets.activity_oracle import ActivityOracle, Reading
 from meterpipe.datasets.generator import GeneratorSpec, generate
 from meterpipe.datasets.profiles import load_tables
-from meterpipe.datasets.publish import Format, Publisher, end_of_day
+from meterpipe.datasets.publish import Format, end_of_day
 from meterpipe.local.paths import DataDir
 from meterpipe.local.services import Connections, up
 from meterpipe.spec.connections import WorkerConfig
-from meterpipe.spec.names import names_of
 
-PARTITIONS = 4
-SPEC = {
-    "kafka": {"topics": {"readings": {"partitions": PARTITIONS}}},
-    "activity": {"enabled": True, "uplinks": {"keep": 7 * 86_400}},
-}
+from bench.stage import FORMS, PARTITIONS, Figures, config_of, figures_of, forms_of, load
+
+SPEC = {"activity": {"enabled": True, "uplinks": {"keep": 7 * 86_400}}}
 
 
-def config_of(services: Connections) -> WorkerConfig:
-    resource = {
-        "apiVersion": "meterpipe.io/v1alpha1",
-        "kind": "MeterPipeline",
-        "metadata": {"name": f"bench-{uuid.uuid4().hex[:8]}"},
-        "spec": SPEC,
-    }
-    return WorkerConfig.model_validate({"pipeline": resource, "kafka": services.kafka, "redis": services.redis})
-
-
-def run(services: Connections, batches: list[pa.RecordBatch], form: Format, check: bool) -> dict[str, Any]:
-    config = config_of(services)
-    names = names_of(config.pipeline)
-    ensure_topics(config)
-    producer = new_producer(services.kafka, delivery_report_only_error=True)
-    publisher = Publisher(producer, names.readings, PARTITIONS, form)
-    for batch in batches:
-        publisher.send(batch)
-    publisher.control(end_of_day(max(int(b.column("ts").to_numpy().max()) for b in batches), 180))
-    if publisher.finish().failed:
-        raise RuntimeError(f"not delivered: {publisher.sent.errors}")
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(config.model_dump_json(by_alias=True))
-        file.flush()
-        command = [sys.executable, "-m", "bench.activity.subject", file.name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+def run(services: Connections, batches: list[pa.RecordBatch], form: Format, check: bool) -> Figures:
+    config = config_of(SPEC, kafka=services.kafka, redis=services.redis)
+    load(config, batches, form, end_of_day(max(int(b.column("ts").to_numpy().max()) for b in batches), 180))
+    figures = figures_of("bench.activity.subject", config)
     return figures | ({"wrong": differences(config, batches)} if check else {})
 
 
@@ -90,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meters", type=int, default=5000)
     parser.add_argument("--hours", type=float, default=4)
-    parser.add_argument("--form", choices=["json", "envelope", "both"], default="both")
+    parser.add_argument("--form", choices=FORMS, default="both")
     parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args()
     rates = {"out_of_order_rate": 0.01, "duplicate_rate": 0.005, "gap_rate": 0.002, "late_rate": 0.001}
@@ -98,7 +67,7 @@ def main() -> int:
     batches, failed = list(generate(spec, load_tables())), False
     with tempfile.TemporaryDirectory() as folder:
         services = up(DataDir(Path(folder)), tethered=True, only=["kafka", "redis"])
-        forms = [Format.JSON, Format.ENVELOPE] if options.form == "both" else [Format(options.form)]
+        forms = forms_of(options.form)
         for form in forms:
             for number in range(options.runs):
                 began = time.monotonic()

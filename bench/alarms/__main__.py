@@ -16,19 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
-import uuid
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from confluent_kafka import KafkaError, TopicPartition
-from meterpipe.adapters.kafka import new_consumer, new_producer
 from meterpipe.adapters.thresholds import ThresholdWriter
 from meterpipe.adapters.topics import ensure_topics
 from meterpipe.core.alarms.events import decode_alarm
@@ -45,14 +41,15 @@ from meterpipe.datasets.alarms_oracle import Bound, Oracle, Reading
 from meterpipe.datasets.generator import GeneratorSpec, generate
 from meterpipe.datasets.oracle import log_of
 from meterpipe.datasets.profiles import load_tables
-from meterpipe.datasets.publish import Format, Publisher
+from meterpipe.datasets.publish import Format
 from meterpipe.local.paths import DataDir
 from meterpipe.local.services import up
 from meterpipe.spec.connections import KafkaConnection, WorkerConfig
 from meterpipe.spec.names import names_of
 
+from bench.stage import FORMS, PARTITIONS, Figures, config_of, figures_of, forms_of, load, values_of
+
 TARGET = 500_000
-PARTITIONS = 4
 COLUMNS = ("meter", "metric", "attribute", "ts", "value", "interval_s")
 RATES = {"out_of_order_rate": 0.01, "duplicate_rate": 0.005, "gap_rate": 0.01}
 OTHERS = {
@@ -62,19 +59,6 @@ OTHERS = {
     "nightLeak": {"enabled": True, "metrics": ["ELECTRICITY"], "timezone": "Europe/London"},
     "silence": {"enabled": True, "interval": 60, "intervals": 1.5},
 }
-
-
-def config_of(kafka: KafkaConnection, rules: str) -> WorkerConfig:
-    resource = {
-        "apiVersion": "meterpipe.io/v1alpha1",
-        "kind": "MeterPipeline",
-        "metadata": {"name": f"bench-{uuid.uuid4().hex[:8]}"},
-        "spec": {
-            "kafka": {"topics": {"readings": {"partitions": PARTITIONS}}},
-            "alarms": {"enabled": True} | (OTHERS if rules == "all" else {}),
-        },
-    }
-    return WorkerConfig.model_validate({"pipeline": resource, "kafka": kafka})
 
 
 def thresholds_of(batches: list[pa.RecordBatch]) -> dict[Key, Threshold]:
@@ -92,22 +76,13 @@ def thresholds_of(batches: list[pa.RecordBatch]) -> dict[Key, Threshold]:
     }
 
 
-def run(kafka: KafkaConnection, batches: list[pa.RecordBatch], form: Format, rules: str, check: bool) -> dict[str, Any]:
-    config, table = config_of(kafka, rules), thresholds_of(batches)
-    names = names_of(config.pipeline)
+def run(kafka: KafkaConnection, batches: list[pa.RecordBatch], form: Format, rules: str, check: bool) -> Figures:
+    spec = {"alarms": {"enabled": True} | (OTHERS if rules == "all" else {})}
+    config, table = config_of(spec, kafka=kafka), thresholds_of(batches)
     ensure_topics(config)
     ThresholdWriter(config).write(table.items())
-    publisher = Publisher(new_producer(kafka, delivery_report_only_error=True), names.readings, PARTITIONS, form)
-    for batch in batches:
-        publisher.send(batch)
-    if publisher.finish().failed:
-        raise RuntimeError(f"not delivered: {publisher.sent.errors}")
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(config.model_dump_json(by_alias=True))
-        file.flush()
-        command = [sys.executable, "-m", "bench.alarms.subject", file.name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    load(config, batches, form)
+    figures = figures_of("bench.alarms.subject", config)
     found = alarms_of(config)
     figures["events"] = len(found)
     if check:
@@ -138,21 +113,10 @@ def differences(
 
 
 def alarms_of(config: WorkerConfig) -> list[Fact]:
-    consumer = new_consumer(config.kafka, "bench-reader", enable_partition_eof=True)
-    topic = names_of(config.pipeline).alarms
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
     found: list[Fact] = []
-    open_partitions = set(range(PARTITIONS))
-    while open_partitions:
-        for message in consumer.consume(10_000, 0.1):
-            if error := message.error():
-                if error.code() == KafkaError._PARTITION_EOF:
-                    open_partitions.discard(message.partition())
-                continue
-            alarm = decode_alarm(message.value())
-            at = int(np.datetime64(alarm.at[:-1], "ms").astype(np.int64))
-            found.append((alarm.kind.value, alarm.state.value, alarm.meter, at, alarm.value, alarm.limit))
-    consumer.close()
+    for alarm in map(decode_alarm, values_of(config, names_of(config.pipeline).alarms)):
+        at = int(np.datetime64(alarm.at[:-1], "ms").astype(np.int64))
+        found.append((alarm.kind.value, alarm.state.value, alarm.meter, at, alarm.value, alarm.limit))
     return found
 
 
@@ -182,7 +146,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meters", type=int, default=4000)
     parser.add_argument("--hours", type=float, default=4)
-    parser.add_argument("--form", choices=["json", "envelope", "both"], default="both")
+    parser.add_argument("--form", choices=FORMS, default="both")
     parser.add_argument("--rules", choices=["thresholds", "all", "both"], default="both")
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--no-check", dest="check", action="store_false")
@@ -199,7 +163,7 @@ def main() -> int:
             kafka = KafkaConnection(bootstrap_servers=options.bootstrap)
         else:
             kafka = up(DataDir(Path(folder)), tethered=True, only=["kafka"]).kafka
-        forms = [Format.JSON, Format.ENVELOPE] if options.form == "both" else [Format(options.form)]
+        forms = forms_of(options.form)
         chosen = ["thresholds", "all"] if options.rules == "both" else [options.rules]
         for form, rules in ((form, rules) for form in forms for rules in chosen):
             for number in range(options.runs):

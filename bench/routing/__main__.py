@@ -12,29 +12,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, TopicPartition
-from meterpipe.adapters.kafka import new_consumer, new_producer
-from meterpipe.adapters.topics import ensure_topics
 from meterpipe.datasets.generator import GeneratorSpec, generate
 from meterpipe.datasets.profiles import load_tables
-from meterpipe.datasets.publish import Format, Publisher
+from meterpipe.datasets.publish import Format
 from meterpipe.local.paths import DataDir
 from meterpipe.local.services import up
 from meterpipe.spec.connections import KafkaConnection, WorkerConfig
 from meterpipe.spec.names import names_of
 
+from bench.stage import FORMS, Figures, config_of, figures_of, forms_of, load, values_of
+
 TARGET = 500_000
-PARTITIONS = 4
 ROUTES = [
     {
         "name": "high",
@@ -47,31 +43,10 @@ ROUTES = [
 ]
 
 
-def config_of(kafka: KafkaConnection) -> WorkerConfig:
-    resource = {
-        "apiVersion": "meterpipe.io/v1alpha1",
-        "kind": "MeterPipeline",
-        "metadata": {"name": f"bench-{uuid.uuid4().hex[:8]}"},
-        "spec": {"kafka": {"topics": {"readings": {"partitions": PARTITIONS}}}, "routing": {"routes": ROUTES}},
-    }
-    return WorkerConfig.model_validate({"pipeline": resource, "kafka": kafka})
-
-
-def run(kafka: KafkaConnection, batches: list[pa.RecordBatch], form: Format, check: bool) -> dict[str, Any]:
-    config = config_of(kafka)
-    names = names_of(config.pipeline)
-    ensure_topics(config)
-    publisher = Publisher(new_producer(kafka, delivery_report_only_error=True), names.readings, PARTITIONS, form)
-    for batch in batches:
-        publisher.send(batch)
-    if publisher.finish().failed:
-        raise RuntimeError(f"not delivered: {publisher.sent.errors}")
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(config.model_dump_json(by_alias=True))
-        file.flush()
-        command = [sys.executable, "-m", "bench.routing.subject", file.name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+def run(kafka: KafkaConnection, batches: list[pa.RecordBatch], form: Format, check: bool) -> Figures:
+    config = config_of({"routing": {"routes": ROUTES}}, kafka=kafka)
+    load(config, batches, form)
+    figures = figures_of("bench.routing.subject", config)
     if check:
         wanted, found = expected(batches), routed(config)
         figures["routed"] = {route: sum(rows.values()) for route, rows in found.items()}
@@ -110,27 +85,11 @@ def routed(config: WorkerConfig) -> dict[str, Counter[Any]]:
     }
 
 
-def values_of(config: WorkerConfig, topic: str) -> list[bytes]:
-    consumer = new_consumer(config.kafka, "bench-reader", enable_partition_eof=True)
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-    values: list[bytes] = []
-    open_partitions = set(range(PARTITIONS))
-    while open_partitions:
-        for message in consumer.consume(10_000, 0.1):
-            if error := message.error():
-                if error.code() == KafkaError._PARTITION_EOF:
-                    open_partitions.discard(message.partition())
-                continue
-            values.append(message.value() or b"")
-    consumer.close()
-    return values
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meters", type=int, default=5000)
     parser.add_argument("--hours", type=float, default=4)
-    parser.add_argument("--form", choices=["json", "envelope", "both"], default="both")
+    parser.add_argument("--form", choices=FORMS, default="both")
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--bootstrap", help="A Kafka that runs already. Default: one of our own.")
     options = parser.parse_args()
@@ -142,7 +101,7 @@ def main() -> int:
             kafka = KafkaConnection(bootstrap_servers=options.bootstrap)
         else:
             kafka = up(DataDir(Path(folder)), tethered=True, only=["kafka"]).kafka
-        forms = [Format.JSON, Format.ENVELOPE] if options.form == "both" else [Format(options.form)]
+        forms = forms_of(options.form)
         for form in forms:
             for number in range(options.runs):
                 began = time.monotonic()

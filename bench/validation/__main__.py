@@ -12,29 +12,25 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, TopicPartition
-from meterpipe.adapters.kafka import new_consumer, new_producer
-from meterpipe.adapters.topics import ensure_topics
 from meterpipe.datasets.generator import Attribute, GeneratorSpec, generate
 from meterpipe.datasets.profiles import load_tables
-from meterpipe.datasets.publish import Format, Publisher
+from meterpipe.datasets.publish import Format
 from meterpipe.datasets.validation_oracle import Oracle, Reading
 from meterpipe.local.paths import DataDir
 from meterpipe.local.services import up
 from meterpipe.spec.connections import KafkaConnection, WorkerConfig
 from meterpipe.spec.names import names_of
 
+from bench.stage import FORMS, Figures, config_of, figures_of, forms_of, load, values_of
+
 TARGET = 300_000
-PARTITIONS = 4
 COLUMNS = ("meter", "metric", "attribute", "ts", "value", "interval_s", "quality", "revision")
 RATES = {
     "out_of_order_rate": 0.01,
@@ -45,22 +41,14 @@ RATES = {
 }
 
 
-def config_of(kafka: KafkaConnection) -> WorkerConfig:
-    resource = {
-        "apiVersion": "meterpipe.io/v1alpha1",
-        "kind": "MeterPipeline",
-        "metadata": {"name": f"bench-{uuid.uuid4().hex[:8]}"},
-        "spec": {
-            "kafka": {"topics": {"readings": {"partitions": PARTITIONS}}},
-            "validation": {
-                "enabled": True,
-                "plausibility": {"limits": [{"attribute": "ACTIVE_POWER", "max": 40}]},
-                "missing": {"interval": 60},
-                "registers": [{"maxPerHour": 60_000}],
-            },
-        },
+SPEC = {
+    "validation": {
+        "enabled": True,
+        "plausibility": {"limits": [{"attribute": "ACTIVE_POWER", "max": 40}]},
+        "missing": {"interval": 60},
+        "registers": [{"maxPerHour": 60_000}],
     }
-    return WorkerConfig.model_validate({"pipeline": resource, "kafka": kafka})
+}
 
 
 def batches_of(meters: int, hours: float) -> list[pa.RecordBatch]:
@@ -69,21 +57,10 @@ def batches_of(meters: int, hours: float) -> list[pa.RecordBatch]:
     return list(generate(spec, load_tables()))
 
 
-def run(kafka: KafkaConnection, batches: list[pa.RecordBatch], form: Format, check: bool) -> dict[str, Any]:
-    config = config_of(kafka)
-    names = names_of(config.pipeline)
-    ensure_topics(config)
-    publisher = Publisher(new_producer(kafka, delivery_report_only_error=True), names.readings, PARTITIONS, form)
-    for batch in batches:
-        publisher.send(batch)
-    if publisher.finish().failed:
-        raise RuntimeError(f"not delivered: {publisher.sent.errors}")
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(config.model_dump_json(by_alias=True))
-        file.flush()
-        command = [sys.executable, "-m", "bench.validation.subject", file.name]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+def run(kafka: KafkaConnection, batches: list[pa.RecordBatch], form: Format, check: bool) -> Figures:
+    config = config_of(SPEC, kafka=kafka)
+    load(config, batches, form)
+    figures = figures_of("bench.validation.subject", config)
     if check:
         figures["wrong"] = differences(config, batches)
     return figures
@@ -106,27 +83,15 @@ def differences(config: WorkerConfig, batches: list[pa.RecordBatch]) -> int:
 
 
 def rows_of(config: WorkerConfig, topic: str, columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    consumer = new_consumer(config.kafka, "bench-reader", enable_partition_eof=True)
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-    rows: list[tuple[Any, ...]] = []
-    open_partitions = set(range(PARTITIONS))
-    while open_partitions:
-        for message in consumer.consume(1000, 0.1):
-            if error := message.error():
-                if error.code() == KafkaError._PARTITION_EOF:
-                    open_partitions.discard(message.partition())
-                continue
-            table = pa.ipc.open_stream(message.value()).read_all()
-            rows += zip(*(table.column(name).to_pylist() for name in columns), strict=True)
-    consumer.close()
-    return rows
+    tables = (pa.ipc.open_stream(value).read_all() for value in values_of(config, topic))
+    return [row for t in tables for row in zip(*(t.column(name).to_pylist() for name in columns), strict=True)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--meters", type=int, default=2000)
     parser.add_argument("--hours", type=float, default=4)
-    parser.add_argument("--form", choices=["json", "envelope", "both"], default="both")
+    parser.add_argument("--form", choices=FORMS, default="both")
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--no-check", dest="check", action="store_false")
     parser.add_argument("--bootstrap", help="A Kafka that runs already. Default: one of our own.")
@@ -137,7 +102,7 @@ def main() -> int:
             kafka = KafkaConnection(bootstrap_servers=options.bootstrap)
         else:
             kafka = up(DataDir(Path(folder)), tethered=True, only=["kafka"]).kafka
-        forms = [Format.JSON, Format.ENVELOPE] if options.form == "both" else [Format(options.form)]
+        forms = forms_of(options.form)
         for form in forms:
             for number in range(options.runs):
                 began = time.monotonic()

@@ -2,77 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-import time
-from collections import defaultdict
-from pathlib import Path
-from typing import Any
-
-from meterpipe.adapters import transaction, validation
-from meterpipe.cli.main import WithoutPandas
-from meterpipe.core import json_codec
-from meterpipe.core.codecs import Decoder
+from meterpipe.adapters import validation
 from meterpipe.core.validation import memory, stage, state
 from meterpipe.spec.connections import WorkerConfig
-from meterpipe.spec.names import names_of
-from meterpipe.worker.frame import settle_memory
 from meterpipe.worker.telemetry import Silent
 
-from bench.engine.subject import Consumer, timed
-from bench.engine.workload import ends
+from bench.stage import Figures, main, work_through
+
+PARTS = (
+    (memory.Memory, "settle", "duplicates"),
+    (stage, "judge_series", "series"),
+    (stage, "settle", "registers"),
+    (stage, "running_newest", "order"),
+    (stage.Judge, "judge", "rest of judging"),
+    (stage.Stage, "take", "rest of take"),
+    (state.ValidationPartition, "records", "changelog"),
+    (validation.Validation, "_pass", "encode"),
+    (validation.Validation, "_refuse", "encode"),
+    (validation.Validation, "_process", "messages"),
+)
 
 
-def run(config: WorkerConfig) -> dict[str, Any]:
+def run(config: WorkerConfig) -> Figures:
     """Judge the whole topic; the figures."""
-    spent: dict[str, float] = defaultdict(float)
-    timed(json_codec.JsonDecoder, "decode", "decode", spent)
-    timed(Decoder, "decode", "keys", spent)
-    timed(memory.Memory, "settle", "duplicates", spent)
-    timed(stage, "judge_series", "series", spent)
-    timed(stage, "settle", "registers", spent)
-    timed(stage, "running_newest", "order", spent)
-    timed(stage.Judge, "judge", "rest of judging", spent)
-    timed(stage.Stage, "take", "rest of take", spent)
-    timed(state.ValidationPartition, "records", "changelog", spent)
-    timed(validation.Validation, "_pass", "encode", spent)
-    timed(validation.Validation, "_refuse", "encode", spent)
-    timed(validation.Validation, "_process", "messages", spent)
-    for name in ("produce", "deliver", "commit", "poll"):
-        timed(transaction.Transactions, name, "produce", spent)
-    wanted = ends(config.kafka, names_of(config.pipeline).readings)
-    worker = validation.Validation(config, Silent())
-    worker._consumer = Consumer(worker._consumer, spent)
-    while not worker._owned:
-        worker.step()
-    settle_memory()
-    spent.clear()
-    wall, cpu, main = time.monotonic(), time.process_time(), time.thread_time()
-    while any(worker._owned[p].state.next_offset < end or worker._owned[p].touched for p, end in wanted.items()):
-        worker.step()
-    cpu, wall, main = time.process_time() - cpu, time.monotonic() - wall, time.thread_time() - main
+    return work_through(config, lambda: validation.Validation(config, Silent()), PARTS, told)
+
+
+def told(worker: validation.Validation) -> Figures:
+    """What became of the readings."""
     tallies = [owned.state.tally for owned in worker._owned.values()]
-    worker.close()
-    spent.pop("_inside", None)
-    spent["rest of the loop"] = main - sum(spent.values())
-    spent["client threads"] = cpu - main
-    raw = sum(tally.raw for tally in tallies)
     return {
-        "readings": raw,
-        "readings_per_cpu_second": round(raw / cpu),
-        "cpu_seconds": round(cpu, 2),
-        "wall_seconds": round(wall, 2),
+        "readings": sum(tally.raw for tally in tallies),
         "quarantined": sum(tally.quarantined for tally in tallies),
         "consumption": sum(tally.consumption for tally in tallies),
         "missing": sum(tally.missing for tally in tallies),
-        "spent_ns_per_reading": {part: round(seconds / raw * 1e9) for part, seconds in sorted(spent.items())},
     }
 
 
 if __name__ == "__main__":
-    sys.meta_path.insert(0, WithoutPandas())  # as the command line does
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", type=Path, help="WorkerConfig as JSON")
-    options = parser.parse_args()
-    print(json.dumps(run(WorkerConfig.model_validate_json(options.config.read_bytes()))), flush=True)
+    main(run, __doc__)
