@@ -67,10 +67,10 @@ def facts_of(alarm):
     )  # fmt: skip
 
 
-def expected_alarms(config, batches, table, end):
+def expected_alarms(config, log, table, end):
+    """By the oracle: `log` has COLUMNS, in the order of each partition's log."""
     spec = config.pipeline.spec
     bounds = {key: Bound(t.lower, t.upper, t.hysteresis or 0, t.min_duration or 0) for key, t in table.items()}
-    log = log_of(batches, partitions_of(config))
     found = []
     rows = list(zip(*(decoded(log.column(name)).to_pylist() for name in COLUMNS), strict=True))
     for partition in range(partitions_of(config)):
@@ -87,7 +87,9 @@ def decoded(column):
 
 def assert_raised(config, source, table):
     found = [facts_of(alarm) for alarm in alarms_of(config)]
-    assert sorted(found, key=repr) == sorted(expected_alarms(config, source.batches, table, source._end), key=repr)
+    assert sorted(found, key=repr) == sorted(
+        expected_alarms(config, log_of(source.batches, partitions_of(config)), table, source._end), key=repr
+    )
     return found
 
 

@@ -3,14 +3,12 @@
 import json
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from meterpipe.adapters.activity_store import ActivityStore
 from meterpipe.core.alarms.thresholds import Threshold
 from meterpipe.core.murmur2 import partition_of
-from meterpipe.datasets.activity_oracle import ActivityOracle
-from meterpipe.datasets.activity_oracle import Reading as Heard
-from meterpipe.datasets.alarms_oracle import Bound, Oracle, Reading
 from meterpipe.datasets.generator import Attribute
 from meterpipe.local.readback import read_windows
 from meterpipe.spec.names import names_of
@@ -18,8 +16,9 @@ from meterpipe.spec.names import names_of
 from tests.integration.harness import FULL, Source, assert_exact, fleet_of, partitions_of, records_of, settle
 from tests.integration.lake_helpers import count_of
 from tests.integration.notifier_helpers import expected_open, receiver, table_of, told_config
-from tests.integration.test_alarms import alarms_of, facts_of, set_thresholds
-from tests.integration.test_routing import canonical, readings_of, rfc3339
+from tests.integration.test_activity import assert_known
+from tests.integration.test_alarms import alarms_of, expected_alarms, facts_of, set_thresholds
+from tests.integration.test_routing import canonical, rfc3339
 from tests.integration.test_validation import assert_judged, judged, windows_of
 
 WORKERS = ("validation", "aggregator", "sink", "archiver", "router", "alarms", "notifier", "activity")
@@ -97,7 +96,8 @@ def test_one_pipeline_with_everything_on_is_right_in_everything(pipeline, redis,
     valid = assert_judged_and_stored(config, source)
     assert_routed(config, valid)
     assert_alarms(config, source, valid, told)
-    assert_activity(config, source)
+    with closing(ActivityStore(config)) as store:
+        assert_known(config, store, source)
     if FULL:
         print(f"at least 2 000 x real time: {'yes' if faster >= 2000 else 'NO'}")
 
@@ -137,28 +137,10 @@ def assert_routed(config, valid):
 
 
 def assert_alarms(config, source, valid, told):
-    spec = config.pipeline.spec
-    bounds = {key: Bound(t.lower, t.upper, t.hysteresis or 0, t.min_duration or 0) for key, t in TABLE.items()}
-    log, expected = list(rows(valid, *ROW[:6], "partition")), []
-    for partition in range(partitions_of(config)):
-        oracle = Oracle(spec.alarms, spec.aggregator.grace, bounds)
-        oracle.take_all(Reading(*row[:6]) for row in log if row[6] == partition)
-        oracle.reach(source._end)
-        expected += [event._replace(threshold=None, reading=None) for event in oracle.events]
+    expected = expected_alarms(config, valid, TABLE, source._end)
     events = alarms_of(config)
     assert sorted(map(facts_of, events), key=repr) == sorted(expected, key=repr)
     assert {"OVER", "SPIKE"} <= {event.kind for event in events}  # silence only where the end comes in mid-day
     assert told.keys() == {f"{event.id}/{event.state.value}" for event in events}
     with table_of(config) as table:
         assert table() == expected_open(events)
-
-
-def assert_activity(config, source):
-    oracle, partitions = ActivityOracle(300_000, 180_000), partitions_of(config)
-    oracle.take_all(Heard(partition_of(row[0].encode(), partitions), *row[:5]) for row in readings_of(source))
-    store = ActivityStore(config)
-    assert dict(store.newest(100_000)) == oracle.heard
-    channels = {(m, c.metric, c.attribute): (c.ts, c.value) for m in oracle.heard for c in store.channels(m)}
-    assert channels == oracle.channels
-    assert {(m, start): n for m in oracle.heard for start, n in store.uplinks(m)} == oracle.uplinks
-    store.close()
