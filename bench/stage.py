@@ -108,7 +108,7 @@ def work_through(
     `told`: figures of the worker at its end, `readings` among them.
     """
     spent: dict[str, float] = defaultdict(float)
-    timed(json_codec.JsonDecoder, "decode", "decode", spent)
+    timed(json_codec.JsonDecoder, "_decode_piece", "decode", spent)
     timed(Decoder, "decode", "keys", spent)
     for owner, name, part in parts:
         timed(owner, name, part, spent)

@@ -44,22 +44,10 @@ def timed(owner: Any, name: str, part: str, spent: dict[str, float]) -> None:
     setattr(owner, name, call)
 
 
-class Consumer:
-    """The consumer with its time measured."""
-
-    def __init__(self, consumer: Any, spent: dict[str, float]) -> None:
-        self._consumer = consumer
-        self.consume = consumer.consume
-        timed(self, "consume", "consume", spent)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._consumer, name)
-
-
 def run(config: WorkerConfig) -> dict[str, Any]:
     """Aggregate the whole topic; the figures."""
     spent: dict[str, float] = defaultdict(float)
-    timed(json_codec.JsonDecoder, "decode", "decode", spent)
+    timed(json_codec.JsonDecoder, "_decode_piece", "decode", spent)
     timed(codecs, "decode_envelope", "decode", spent)
     timed(codecs, "_intern_json", "keys", spent)
     timed(codecs, "_intern_envelope", "keys", spent)
@@ -76,7 +64,7 @@ def run(config: WorkerConfig) -> dict[str, Any]:
     topic = names_of(config.pipeline).readings
     wanted = ends(config.kafka, topic)
     worker = aggregator.Aggregator(config, Silent())
-    worker._consumer = Consumer(worker._consumer, spent)
+    timed(worker._receiver, "take", "consume", spent)
     while not worker._owned:
         worker.step()
     settle_memory()

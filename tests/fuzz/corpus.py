@@ -161,7 +161,7 @@ def results() -> list[bytes]:
     keys = KeyTable([("m1", "ELECTRICITY", "ACTIVE_POWER"), ("m2", "WATER", "VOLUME")])
     ones = np.ones(2)
     rows = Aggregates(np.arange(2, dtype=np.int32), np.full(2, START), np.ones(2, np.int64), *[ones] * 5)
-    return encode_columns(rows, keys, 60) + next(encode_json(rows, keys, 60))[0] + encode_columns(NONE, keys, 60)
+    return [*encode_columns(rows, keys, 60), *next(encode_json(rows, keys, 60))[0], *encode_columns(NONE, keys, 60)]
 
 
 # hostile ones

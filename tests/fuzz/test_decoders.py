@@ -17,7 +17,7 @@ from meterpipe.core.ingest.espi import EspiBody
 from meterpipe.core.ingest.formats import ArrowBody, JsonBody, NdjsonBody
 from meterpipe.core.ingest.topics import MessageDecoder, Template
 from meterpipe.core.ingest.unpack import CODECS, BrokenEncodingError, TooLargeError, unpack
-from meterpipe.core.partition import Partition, RecordTimes
+from meterpipe.core.partition import Partition
 from meterpipe.core.readings import KeyTable
 from meterpipe.core.result_codec import decode_results
 from meterpipe.core.validation import state as validation
@@ -122,7 +122,7 @@ def changelogs():
     for state in (partition, activity, judged):
         records = []
         for value in (ENVELOPES[0], JSON[0]):
-            state.take([value], RecordTimes(lambda: np.array([START])), 1)
+            state.take([value], np.array([START]), 1)
             records += state.records(snapshot_due=False)
         yield state, records
 

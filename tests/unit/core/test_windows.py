@@ -11,7 +11,7 @@ from meterpipe.core.balance import Balance
 from meterpipe.core.changelog import CorruptChangelogError
 from meterpipe.core.codecs import Decoder
 from meterpipe.core.control import encode_control
-from meterpipe.core.partition import Partition, RecordTimes
+from meterpipe.core.partition import Partition
 from meterpipe.core.quality import RANKS
 from meterpipe.core.readings import READING_SCHEMA
 from meterpipe.core.windows import WindowPolicy
@@ -22,7 +22,7 @@ from tests.unit.core.test_codecs import batch_of
 
 SIZES = (60, 120, 600)
 GRACE = 120
-FAR = RecordTimes(lambda: np.empty(0, np.int64), 2**60)
+FAR = np.full(100_000, 2**60)
 
 
 def policy(drop=True, grace=GRACE, sizes=SIZES):
@@ -167,7 +167,7 @@ def test_1970_is_a_normal_window_at_first_and_late_afterwards():
 
 def test_a_reading_ahead_of_its_record_is_refused_and_does_not_move_the_watermark():
     now = 1_700_000_000
-    times = RecordTimes(lambda: np.full(3, now * 1000), now * 1000)
+    times = np.full(3, now * 1000)
     partition = new_partition()
     ahead = [("a", now, 1.0, 0, 0), ("a", now + 7200, 1.0, 0, 0), ("a", now + 300, 1.0, 0, 0)]
     taken = partition.take(messages_of(ahead), times, 3)
@@ -175,14 +175,9 @@ def test_a_reading_ahead_of_its_record_is_refused_and_does_not_move_the_watermar
     assert partition.windows.watermark == (now + 300 - GRACE) * 1000
 
 
-def test_exact_record_times_are_asked_for_only_if_a_lower_bound_does_not_do():
-    def never():
-        raise AssertionError
-
-    partition = new_partition()
-    partition.take(messages_of([("a", 100, 1.0, 0, 0)]), RecordTimes(never, 100_000), 1)
-    exact = RecordTimes(lambda: np.array([100_000, 900_000]), 100_000)
-    taken = partition.take(messages_of([("a", 400, 1.0, 0, 0), ("a", 1200, 1.0, 0, 0)]), exact, 3)
+def test_readings_are_compared_with_the_time_of_their_own_record():
+    arrived = np.array([100_000, 900_000])
+    taken = new_partition().take(messages_of([("a", 400, 1.0, 0, 0), ("a", 1200, 1.0, 0, 0)]), arrived, 2)
     assert taken.rejects == []
 
 

@@ -3,7 +3,6 @@ from itertools import pairwise
 
 import numpy as np
 from meterpipe.core.codecs import Decoder
-from meterpipe.core.partition import RecordTimes
 from meterpipe.core.validation.stage import Stage
 from meterpipe.datasets.validation_oracle import Oracle, Passed, Reading, Refused
 from meterpipe.spec.validation import Validation
@@ -28,7 +27,7 @@ def stage_of(spec, max_ahead=2**40):
 def take(stage, readings):
     """Passed and refused readings of one batch, in order."""
     appended = np.array([reading.appended for reading in readings], np.int64)
-    return outcome(stage, stage.take([message(r) for r in readings], RecordTimes(lambda: appended)))
+    return outcome(stage, stage.take([message(r) for r in readings], appended))
 
 
 def outcome(stage, judged):

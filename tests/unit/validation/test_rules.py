@@ -3,7 +3,6 @@ import pytest
 from meterpipe.core.control import encode_control
 from meterpipe.core.deadletters import Reason
 from meterpipe.core.envelope_codec import decode_envelope
-from meterpipe.core.partition import RecordTimes
 from meterpipe.core.validation.rules import Rule
 from meterpipe.core.validation.stage import encode_passed, refused_to_arrow
 from meterpipe.spec.validation import Validation
@@ -81,7 +80,7 @@ def test_the_same_value_again_and_again_is_a_flat_line_but_zero_is_none():
 def test_control_records_stay_in_their_place():
     stage = stage_of(spec_of())
     values = [message(power(0, 1.0)), encode_control(START + 1), encode_control(START + 2), message(power(9, 2.0))]
-    judged = stage.take(values, RecordTimes(lambda: np.full(4, 2**62), 2**62))
+    judged = stage.take(values, np.full(4, 2**62))
     assert [(rows.value.tolist(), event_time) for rows, event_time in judged.passed] == [
         ([1.0], START + 1), ([], START + 2), ([2.0], None)
     ]  # fmt: skip
@@ -90,16 +89,14 @@ def test_control_records_stay_in_their_place():
 def test_what_cannot_be_read_is_a_dead_letter_and_counted():
     stage = stage_of(spec_of(), max_ahead=1000)
     values = [b"{", message(power(5000, 1.0)), message(power(0, 1.0))]
-    judged = stage.take(values, RecordTimes(lambda: np.full(3, START)))
+    judged = stage.take(values, np.full(3, START))
     assert [reject.reason for reject in judged.rejects] == [Reason.MALFORMED, Reason.TOO_FAR_AHEAD]
     assert (stage.tally.raw, stage.tally.dead_letters, stage.tally.valid, stage.tally.missing) == (3, 2, 1, 0)
 
 
 def test_envelopes_of_what_passed_can_be_read_as_readings_and_refused_ones_say_why():
     stage = stage_of(spec_of())
-    judged = stage.take(
-        [message(power(0, 1.0)), message(power(0, -2.0))], RecordTimes(lambda: np.full(2, 2**62), 2**62)
-    )
+    judged = stage.take([message(power(0, 1.0)), message(power(0, -2.0))], np.full(2, 2**62))
     [(rows, _)] = judged.passed
     [envelope] = encode_passed(rows, stage.judge.keys)
     columns, rejects = decode_envelope(envelope, 0)
@@ -113,7 +110,7 @@ def test_envelopes_of_what_passed_can_be_read_as_readings_and_refused_ones_say_w
 def test_a_large_envelope_is_cut():
     stage = stage_of(spec_of())
     log = [message(power(i * MINUTE, 1.0, meter=f"{'m' * 90}{i}")) for i in range(30_000)]
-    judged = stage.take(log, RecordTimes(lambda: np.full(len(log), 2**62), 2**62))
+    judged = stage.take(log, np.full(len(log), 2**62))
     envelopes = encode_passed(judged.passed[0][0], stage.judge.keys)
     assert max(map(len, envelopes)) <= 900_000
     decoded = [decode_envelope(envelope, 0)[0] for envelope in envelopes]

@@ -2,7 +2,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from meterpipe.core.codecs import Decoder
-from meterpipe.core.partition import RecordTimes
 from meterpipe.core.validation.state import ValidationPartition, next_offset
 
 from tests.unit.validation.helpers import expected, message, outcome, register, spec_of
@@ -27,7 +26,7 @@ def test_a_partition_restored_from_its_changelog_goes_on_as_if_nothing_had_happe
         batch = log[at : at + size]
         at += len(batch)
         appended = np.array([reading.appended for reading in batch], np.int64)
-        judged = partition.take([message(r) for r in batch], RecordTimes(lambda appended=appended: appended), at)
+        judged = partition.take([message(r) for r in batch], appended, at)
         some, others = outcome(partition.stage, judged)
         passed += some
         refused += others
@@ -53,10 +52,10 @@ def test_a_partition_without_state_starts_afresh():
 def test_deltas_hold_what_changed_only():
     partition = partition_of(spec_of())
     log = [message(register(0, 1.0, meter=f"m{i}")) for i in range(1000)]
-    partition.take(log, RecordTimes(lambda: np.full(len(log), 2**62), 2**62), 1000)
+    partition.take(log, np.full(len(log), 2**62), 1000)
     [(name, whole), *_] = partition.records(False)
     assert name == "snap/0"
-    partition.take([message(register(60_000, 2.0, meter="m7"))], RecordTimes(lambda: np.full(1, 2**62), 2**62), 1001)
+    partition.take([message(register(60_000, 2.0, meter="m7"))], np.full(1, 2**62), 1001)
     [(name, delta)] = partition.records(False)
     assert name == "delta/0"
     assert len(delta) < len(whole) / 50

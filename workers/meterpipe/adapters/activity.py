@@ -7,17 +7,15 @@ import logging
 from functools import partial
 
 import msgspec
-import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from meterpipe.adapters.activity_store import ACTIVITY_ERRORS, ActivityStore
 from meterpipe.adapters.aggregator import Windowed
 from meterpipe.adapters.aggregator_partitions import OwnedWindows, Restorer
-from meterpipe.adapters.kafka import offset_of
 from meterpipe.adapters.schema_registry import decoder_of
-from meterpipe.adapters.stateful import times_of
 from meterpipe.adapters.stateful_partitions import Place
 from meterpipe.core.activity import NOTHING, ActivityPartition, Heard, by_meter, heard_of, newest, uplinks_of
+from meterpipe.core.messages import Messages, Payloads
 from meterpipe.core.windows import WindowPolicy
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
@@ -60,15 +58,14 @@ class Activity(Windowed):
         self._heard[where.partition] = []
         return super()._restore(consumer, where)
 
-    def _take(self, number: int, owned: OwnedWindows, messages: list[Message]) -> int:
+    def _take(self, number: int, owned: OwnedWindows, messages: Messages) -> int:
         state = owned.state
         assert isinstance(state, ActivityPartition)
         raw = state.balance.raw
-        state.take(list(map(Message.value, messages)), times_of(messages), offset_of(messages[-1]) + 1)
+        state.take(messages.values, messages.arrived, messages.next_offset)
         owned.active_watermark = state.windows.watermark
         if len(state.heard):
-            offsets = np.fromiter(map(offset_of, messages), np.int64, len(messages))
-            self._heard[number].append(newest(heard_of(state.heard, offsets)))
+            self._heard[number].append(newest(heard_of(state.heard, messages.offset)))
         return state.balance.raw - raw
 
     def _put_out(self, number: int, owned: OwnedWindows) -> None:
@@ -89,8 +86,8 @@ class Activity(Windowed):
         self._out.produce_all(
             self._names.uplinks,
             number,
-            list(map(msgspec.json.encode, uplinks)),
-            [one.meter.encode() for one in uplinks],
+            Payloads.of(list(map(msgspec.json.encode, uplinks))),
+            Payloads.of([one.meter.encode() for one in uplinks]),
         )
         self._counts.append((Metric.WINDOWS, len(uplinks), {"window": str(self._window)}))
 

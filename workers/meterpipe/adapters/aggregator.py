@@ -1,17 +1,17 @@
 """The aggregator: readings in; results, late readings, dead letters, changelog and offsets out in one transaction."""
 
 import msgspec
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from meterpipe.adapters.aggregator_partitions import OwnedWindows, Restorer, observe, unobserve
 from meterpipe.adapters.counted import counted_decoder, counted_rule
-from meterpipe.adapters.kafka import offset_of
-from meterpipe.adapters.stateful import EventClock, Stateful, times_of
+from meterpipe.adapters.stateful import EventClock, Stateful
 from meterpipe.adapters.stateful_partitions import Place
 from meterpipe.adapters.tracing import current_traceparent
 from meterpipe.core.aggregates import encode_columns, encode_json
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON
 from meterpipe.core.envelope_codec import split_envelope
+from meterpipe.core.messages import Messages
 from meterpipe.core.partition import Partition, Taken
 from meterpipe.core.readings import to_arrow
 from meterpipe.core.windows import NEVER, WindowPolicy
@@ -76,16 +76,16 @@ class Aggregator(Windowed):
         )
         super().__init__(config, telemetry, names.counted, names.changelog)
 
-    def _take(self, number: int, owned: OwnedWindows, messages: list[Message]) -> int:
+    def _take(self, number: int, owned: OwnedWindows, messages: Messages) -> int:
         state = owned.state
         raw = state.balance.raw
-        taken = state.take(list(map(Message.value, messages)), times_of(messages), offset_of(messages[-1]) + 1)
+        taken = state.take(messages.values, messages.arrived, messages.next_offset)
         owned.active_watermark = state.windows.watermark
         if taken.rejects or len(taken.late):
             self._put_aside(number, state, messages, taken)
         return state.balance.raw - raw
 
-    def _put_aside(self, number: int, state: Partition, messages: list[Message], taken: Taken) -> None:
+    def _put_aside(self, number: int, state: Partition, messages: Messages, taken: Taken) -> None:
         self._bury(number, messages, taken.rejects)
         if len(taken.late):
             missed = ("windows", ",".join(map(str, self._spec.aggregator.windows)).encode())

@@ -3,11 +3,12 @@
 import time
 from collections import Counter
 
-from confluent_kafka import Consumer, Message, TopicPartition
+import numpy as np
+import numpy.typing as npt
+from confluent_kafka import Consumer, TopicPartition
 
 from meterpipe.adapters.counted import counted_decoder, counted_rule
-from meterpipe.adapters.kafka import offset_of
-from meterpipe.adapters.stateful import EventClock, Stateful, times_of
+from meterpipe.adapters.stateful import EventClock, Stateful
 from meterpipe.adapters.stateful_partitions import Owned, Place, resume
 from meterpipe.adapters.threshold_follower import ThresholdFollower
 from meterpipe.adapters.tracing import current_traceparent
@@ -16,10 +17,13 @@ from meterpipe.core.alarms.memory import Changes
 from meterpipe.core.alarms.stage import Stage
 from meterpipe.core.alarms.state import AlarmPartition
 from meterpipe.core.codecs import CONTENT_JSON, admit_in
+from meterpipe.core.messages import Messages
 from meterpipe.core.validation.series import NEVER
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Metric, Telemetry
+
+NO_OFFSETS = np.empty(0, np.int64)
 
 
 class OwnedAlarms(Owned[AlarmPartition]):
@@ -73,18 +77,18 @@ class Alarms(Stateful[OwnedAlarms]):
         self._telemetry.gauge(Metric.THRESHOLDS, len(stage.limits.table), partition=str(number))
         return OwnedAlarms(state, time.monotonic(), hint)
 
-    def _take(self, number: int, owned: OwnedAlarms, messages: list[Message]) -> int:
-        taken = owned.state.take(list(map(Message.value, messages)), times_of(messages), offset_of(messages[-1]) + 1)
+    def _take(self, number: int, owned: OwnedAlarms, messages: Messages) -> int:
+        taken = owned.state.take(messages.values, messages.arrived, messages.next_offset)
         owned.active_watermark = owned.state.stage.watermark
         owned.readings += taken.readings
         if taken.skipped:  # the aggregator reports them
             self._counts.append((Metric.SKIPPED, taken.skipped, {}))
-        self._tell_alarms(number, owned, taken.changes, messages)
+        self._tell_alarms(number, owned, taken.changes, messages.offset)
         return taken.readings + taken.skipped
 
-    def _tell_alarms(self, number: int, owned: OwnedAlarms, changes: Changes, messages: list[Message]) -> None:
+    def _tell_alarms(self, number: int, owned: OwnedAlarms, changes: Changes, offset: npt.NDArray[np.int64]) -> None:
         headers = [CONTENT_JSON, *current_traceparent()]
-        for alarm in owned.state.events(changes, number, lambda index: offset_of(messages[index])):
+        for alarm in owned.state.events(changes, number, lambda index: int(offset[index])):
             self._out.produce(self._names.alarms, number, encode_alarm(alarm), alarm.meter, headers)
             owned.counted[alarm.kind.value, alarm.state.value] += 1
 
@@ -100,7 +104,7 @@ class Alarms(Stateful[OwnedAlarms]):
             return EventClock(owned.active_watermark, stage.watermark, grace) if stage.reached != NEVER else None
 
         for number, owned, wanted in self._idle_partitions(now, after, clock):
-            self._tell_alarms(number, owned, owned.state.stage.advance(wanted), [])
+            self._tell_alarms(number, owned, owned.state.stage.advance(wanted), NO_OFFSETS)
             owned.touched = True
 
     def _put_out(self, number: int, owned: OwnedAlarms) -> None:

@@ -3,15 +3,16 @@
 import logging
 import time
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from meterpipe.adapters.counted import counted_decoder, counted_rule
-from meterpipe.adapters.kafka import offset_of, topic_info
-from meterpipe.adapters.stateful import Stateful, times_of
+from meterpipe.adapters.kafka import topic_info
+from meterpipe.adapters.stateful import Stateful
 from meterpipe.adapters.stateful_partitions import Owned
 from meterpipe.adapters.tracing import current_traceparent
 from meterpipe.adapters.transaction import TIMEOUT
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, admit_in
+from meterpipe.core.messages import Messages
 from meterpipe.core.partition import screen_ahead
 from meterpipe.core.position import Position
 from meterpipe.core.readings import KeyTable
@@ -69,14 +70,14 @@ class Router(Stateful[OwnedRoutes]):
                       low - where.offset)  # fmt: skip
         return OwnedRoutes(Position(self._topic.id, begin), time.monotonic())
 
-    def _take(self, number: int, owned: OwnedRoutes, messages: list[Message]) -> int:
+    def _take(self, number: int, owned: OwnedRoutes, messages: Messages) -> int:
         spec = self._spec.readings
         if len(owned.keys) > MANY_KEYS:
             owned.keys = KeyTable()
         admit = admit_in(number, self._topic.partitions, self._rule)
-        decoded = self._decoder.decode(list(map(Message.value, messages)), owned.keys, admit)
-        readings, _ = screen_ahead(decoded.readings, times_of(messages), spec.max_ahead * 1000)
-        owned.state.next_offset = offset_of(messages[-1]) + 1
+        decoded = self._decoder.decode(messages.values, owned.keys, admit)
+        readings, _ = screen_ahead(decoded.readings, messages.arrived, spec.max_ahead * 1000)
+        owned.state.next_offset = messages.next_offset
         owned.raw += len(readings)
         for start in range(0, len(readings), PIECE):
             piece = readings.take(slice(start, start + PIECE))

@@ -12,25 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
-import numpy as np
-import numpy.typing as npt
-from confluent_kafka import (
-    TIMESTAMP_LOG_APPEND_TIME,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from meterpipe.adapters.kafka import TopicInfo, new_admin, new_consumer, offset_of, topic_info
+from meterpipe.adapters.batches import Taken, new_receiver
+from meterpipe.adapters.batches.ports import News
+from meterpipe.adapters.kafka import TopicInfo, new_admin, new_consumer, topic_info
 from meterpipe.adapters.readings_topic import TopicIdentity
 from meterpipe.adapters.stateful_partitions import Owned
-from meterpipe.adapters.tracing import MAX_LINKS, traceparents
+from meterpipe.adapters.tracing import MAX_LINKS
 from meterpipe.adapters.transaction import TIMEOUT, BrokenProducerError, Transactions
 from meterpipe.core.deadletters import Origin, Reject, headers_of
 from meterpipe.core.idle import idle_watermark
-from meterpipe.core.partition import RecordTimes
+from meterpipe.core.messages import Messages
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
 from meterpipe.worker.telemetry import Metric, Telemetry
@@ -84,6 +77,7 @@ class Stateful(ABC, Generic[O]):
         self._consumer = new_consumer(
             config.kafka, self._names.group(self.kind), auto_offset_reset="error", enable_partition_eof=True
         )
+        self._receiver = new_receiver(self._consumer)
         telemetry.gauge_from(Metric.COMMIT_AGE, lambda: time.monotonic() - self._committed_at)
         self._subscribe()
 
@@ -94,7 +88,7 @@ class Stateful(ABC, Generic[O]):
         """The partition of `where`, which holds the committed offset, as it was then; its gauges are shown."""
 
     @abstractmethod
-    def _take(self, number: int, owned: O, messages: list[Message]) -> int:
+    def _take(self, number: int, owned: O, messages: Messages) -> int:
         """Take messages of one partition, in order; how many readings they held."""
 
     @abstractmethod
@@ -140,8 +134,8 @@ class Stateful(ABC, Generic[O]):
         taken = 0
         try:
             with self._telemetry.waiting:
-                messages = self._consumer.consume(self._batch, POLL_SECONDS)
-            taken = self._process(messages)
+                received = self._receiver.take(self._batch, POLL_SECONDS)
+            taken = self._process(received)
             now = time.monotonic()
             self._watch(now)
             self._idle(now)
@@ -156,6 +150,7 @@ class Stateful(ABC, Generic[O]):
 
     def close(self) -> None:
         """Commit what is in hand and leave the group."""
+        self._receiver.close()
         self._consumer.close()
         self._out.close()
 
@@ -170,57 +165,47 @@ class Stateful(ABC, Generic[O]):
 
     # -- messages in
 
-    def _process(self, messages: list[Message]) -> int:
-        errors = list(map(Message.error, messages))
-        if any(errors):
-            for message, error in zip(messages, errors, strict=True):
-                if error is not None:
-                    self._heed(message, error)
-            messages = [m for m, error in zip(messages, errors, strict=True) if error is None]
-        if not messages:
+    def _process(self, received: Taken) -> int:
+        for news in received.news:
+            self._heed(news)
+        if not (count := len(received)):
             return 0
-        partitions = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
-        cuts = np.flatnonzero(np.diff(partitions)) + 1
-        groups: dict[int, list[Message]] = {}
-        for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), len(messages)], strict=True):
-            groups.setdefault(int(partitions[start]), []).extend(messages[start:end])
         if len(self._links) < MAX_LINKS:
-            self._links |= dict.fromkeys(traceparents(messages))
+            self._links |= dict.fromkeys(received.traces)
         before = self._pending
-        for number, group in groups.items():
+        for number, messages in received.runs:
             if owned := self._owned.get(number):
-                self._take_new(number, owned, group)
-        per_message = max(1.0, (self._pending - before) / len(messages))
+                self._take_new(number, owned, messages)
+        per_message = max(1.0, (self._pending - before) / count)
         self._batch = int(min(BATCH_MESSAGES, max(16, BATCH_READINGS / per_message)))
-        return len(messages)
+        return count
 
-    def _heed(self, message: Message, error: KafkaError) -> None:
+    def _heed(self, news: News) -> None:
+        error = news.error
         if error.code() == KafkaError._PARTITION_EOF:
-            if owned := self._owned.get(message.partition() or 0):
-                owned.read_to = offset_of(message)
+            if owned := self._owned.get(news.partition):
+                owned.read_to = news.offset
         elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:  # what we are to read is gone
             raise KafkaException(error)
         else:
             log.warning("consumer: %s", error.str())
 
-    def _take_new(self, number: int, owned: O, messages: list[Message]) -> None:
-        state = owned.state
-        if offset_of(messages[0]) < state.next_offset:  # left over from an earlier assignment
-            messages = [m for m in messages if offset_of(m) >= state.next_offset]
-            if not messages:
+    def _take_new(self, number: int, owned: O, messages: Messages) -> None:
+        known = int(messages.offset.searchsorted(owned.state.next_offset))
+        if known:  # left over from an earlier assignment
+            messages = messages.take(slice(known, None))
+            if not len(messages):
                 return
         self._pending += self._take(number, owned, messages)
         owned.touched = True
         owned.active_at = time.monotonic()
 
-    def _bury(self, number: int, messages: list[Message], rejects: list[Reject]) -> None:
+    def _bury(self, number: int, messages: Messages, rejects: list[Reject]) -> None:
         """Put what could not be taken on the dead-letter topic."""
         for reject in rejects:
-            message = messages[reject.message]
-            origin = Origin(self._source, number, offset_of(message))
-            self._out.produce(
-                self._names.dead_letters, number, message.value(), message.key(), headers_of(reject, origin)
-            )
+            at = reject.message
+            headers = headers_of(reject, Origin(self._source, number, int(messages.offset[at])))
+            self._out.produce(self._names.dead_letters, number, messages.values[at], messages.keys[at], headers)
             self._counts.append((Metric.DEAD_LETTERS, reject.count, {"reason": reject.reason.value}))
 
     def _watch(self, now: float) -> None:
@@ -322,6 +307,7 @@ class Stateful(ABC, Generic[O]):
                 raise KafkaException(where.error)
             owned = self._owned[where.partition] = self._restore(consumer, where)
             starts.append(TopicPartition(where.topic, where.partition, owned.state.next_offset))
+        self._receiver.follow(starts)
         consumer.assign(starts)
         self._tried_at = self._committed_at = time.monotonic()
         took = time.monotonic() - started
@@ -348,13 +334,3 @@ class Stateful(ABC, Generic[O]):
         self._owned.clear()
         self._nothing_pending()
         self._telemetry.gauge(Metric.PARTITIONS, 0)
-
-
-def times_of(messages: list[Message]) -> RecordTimes:
-    """When Kafka got the messages."""
-
-    def exact() -> npt.NDArray[np.int64]:
-        return np.fromiter((m.timestamp()[1] for m in messages), np.int64, len(messages))
-
-    kind, first = messages[0].timestamp()
-    return RecordTimes(exact, first if kind == TIMESTAMP_LOG_APPEND_TIME else None)

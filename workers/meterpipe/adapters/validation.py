@@ -4,16 +4,16 @@ import time
 from functools import partial
 
 import msgspec
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from meterpipe.adapters.kafka import offset_of
 from meterpipe.adapters.schema_registry import decoder_of
-from meterpipe.adapters.stateful import Stateful, times_of
+from meterpipe.adapters.stateful import Stateful
 from meterpipe.adapters.stateful_partitions import Owned, Place, resume
 from meterpipe.adapters.tracing import current_traceparent
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, admit_in
 from meterpipe.core.control import CONTROL_HEADER, encode_control
 from meterpipe.core.envelope_codec import split_envelope
+from meterpipe.core.messages import Messages
 from meterpipe.core.validation.counters import NO_ROWS, Rows
 from meterpipe.core.validation.stage import Judged, encode_passed, refused_to_arrow
 from meterpipe.core.validation.state import ValidationPartition
@@ -51,10 +51,10 @@ class Validation(Stateful[OwnedReadings]):
         hint = resume(state, self._place, consumer, where, self._topic, self._telemetry)
         return OwnedReadings(state, time.monotonic(), hint)
 
-    def _take(self, number: int, owned: OwnedReadings, messages: list[Message]) -> int:
+    def _take(self, number: int, owned: OwnedReadings, messages: Messages) -> int:
         state = owned.state
         raw = state.tally.raw
-        judged = state.take(list(map(Message.value, messages)), times_of(messages), offset_of(messages[-1]) + 1)
+        judged = state.take(messages.values, messages.arrived, messages.next_offset)
         self._bury(number, messages, judged.rejects)
         self._refuse(number, owned, judged)
         for rows, event_time in judged.passed:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from meterpipe.core.arrow_stream import is_plain, read_stream
 from meterpipe.core.columns import Columns
+from meterpipe.core.messages import Payloads
 from meterpipe.core.readings import KeyTable, in_use, named
 
 AGGREGATE_SCHEMA = pa.schema(
@@ -95,7 +96,7 @@ class Result(
     last: float
 
 
-def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> Iterator[tuple[Payloads, Payloads]]:
     """One message a window (see `Result`), and its meter, which is its key. Columns are joined as texts, not rows.
 
     In pieces that stay in the processor's cache while they are made and sent.
@@ -111,20 +112,20 @@ def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> Iterator[tuple
         ],
         pa.binary(),
     )
-    meters = [name.encode() for name in meter]
+    meters = pa.array(meter, pa.binary())
     for at in range(0, len(rows), PIECE):
         piece, of_piece = rows.take(slice(at, at + PIECE)), place[at : at + PIECE]
-        yield _texts_of(piece, heads.take(of_piece)), list(map(meters.__getitem__, of_piece.to_numpy().tolist()))
+        yield Payloads.of_arrow(_texts_of(piece, heads.take(of_piece))), Payloads.of_arrow(meters.take(of_piece))
 
 
-def _texts_of(rows: Aggregates, heads: pa.Array) -> list[bytes]:
+def _texts_of(rows: Aggregates, heads: pa.Array) -> pa.Array:
     texts = _Texts()
     average = rows.sum if rows.sum is rows.first else rows.sum / rows.count
     numbers = [("count", rows.count), ("min", rows.min), ("max", rows.max), ("sum", rows.sum), ("avg", average)]
     parts = [heads, texts.of(rows.start)]
     for name, column in [*numbers, ("first", rows.first), ("last", rows.last)]:
         parts += [f',"{name}":'.encode(), texts.of(column)]
-    return pc.binary_join_element_wise(*parts, b"}", b"").to_pylist()  # type: ignore[no-any-return]  # last: separator
+    return pc.binary_join_element_wise(*parts, b"}", b"")  # the last is the separator
 
 
 class _Texts:

@@ -7,7 +7,7 @@ reading headers would cost more than decoding.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import itemgetter
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,15 @@ from meterpipe.core.avro_schema import SchemaSource
 from meterpipe.core.control import decode_control
 from meterpipe.core.deadletters import Reason, Reject
 from meterpipe.core.envelope_codec import decode_envelope
-from meterpipe.core.json_codec import JsonColumns, JsonDecoder, starts_as_object
+from meterpipe.core.json_codec import JsonColumns, JsonDecoder
+from meterpipe.core.json_scan import Scanned, Scanner, is_built
+from meterpipe.core.messages import Payloads
 from meterpipe.core.murmur2 import partition_of
 from meterpipe.core.readings import EMPTY, Key, KeyTable, Readings
 from meterpipe.spec.models import KeyRule, ReadingsFormat
 from meterpipe.spec.models import Readings as ReadingsSpec
 
+ENVELOPE_BYTE = 0xFF
 CONTENT_JSON = ("content-type", b"application/json")
 CONTENT_ENVELOPE = ("content-type", b"application/vnd.apache.arrow.stream")
 
@@ -77,6 +80,7 @@ class Decoder:
         """`schemas`: where Avro's are looked up, needed if the pipeline accepts it."""
         spec = spec or ReadingsSpec()
         self._json = JsonDecoder(spec.fields.model_dump(), spec.timezone)
+        self._scanner = Scanner(spec.fields.model_dump()) if is_built() else None
         self._accepts_json = ReadingsFormat.JSON in spec.formats
         self._accepts_envelopes = ReadingsFormat.ENVELOPE in spec.formats
         self._avro: AvroDecoder | None = None
@@ -88,82 +92,68 @@ class Decoder:
 
     def decode(self, values: Sequence[bytes | None], keys: KeyTable, admit: Admit = admit_any) -> Decoded:
         """The readings in `values` (one entry a message, log order). New keys are added to `keys` if admitted."""
-        if starts_as_object(values):  # the common case
-            return self._settle(self._decode_json(values, np.arange(len(values), dtype=np.int32), keys, admit))
-        if self._avro and _starts_as_avro(values):
-            return self._settle(self._decode_avro(values, np.arange(len(values), dtype=np.int32), keys, admit))
-        by_format = _sort_by_first_byte(values)
+        payloads = Payloads.of(values)
+        first = payloads.first_bytes()
+        avro, envelope, empty = (first == byte for byte in (MAGIC, ENVELOPE_BYTE, -1))
         parts = [
             Decoded(EMPTY, [Reject(index, Reason.EMPTY, "the message has no value")])
-            for index in by_format.get("empty", ())
+            for index in np.flatnonzero(empty).tolist()
         ]
-        if chosen := by_format.get("json"):
-            parts.append(self._decode_json([values[i] for i in chosen], np.array(chosen, np.int32), keys, admit))
-        for index in by_format.get("envelope", ()):
-            value = values[index]
-            if self._accepts_envelopes and value is not None:
-                parts.append(_intern_envelope(value, index, keys, admit))
-            else:
-                parts.append(Decoded(EMPTY, [_unaccepted(index, "envelopes")]))
-        if chosen := by_format.get("avro"):
-            parts.append(self._decode_avro([values[i] for i in chosen], np.array(chosen, np.int32), keys, admit))
-        return self._settle(_merge(parts))
-
-    def _decode_json(
-        self, values: Sequence[bytes | None], indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
-    ) -> Decoded:
-        present: Sequence[bytes] = values  # type: ignore[assignment]  # empties were sorted out
-        readings, refused = EMPTY, list[Reject]()
-        if self._accepts_json:
-            columns, rejects = self._json.decode(present, indices)
-            readings, refused = _intern_json(columns, keys, admit)
-        else:
-            rejects = [_unaccepted(index, "JSON") for index in indices.tolist()]
-        controls, others = [], []
-        for reject in rejects:  # a control record is JSON that is no reading, whatever the formats
-            if control := decode_control(present[int(np.searchsorted(indices, reject.message))]):
-                controls.append((reject.message, control.event_time))
-            else:
-                others.append(reject)
-        return Decoded(readings, others + refused, controls)
-
-    def _decode_avro(
-        self, values: Sequence[bytes | None], indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
-    ) -> Decoded:
-        if self._avro is None:
-            return Decoded(EMPTY, [_unaccepted(index, "Avro") for index in indices.tolist()])
-        present: Sequence[bytes] = values  # type: ignore[assignment]  # empties were sorted out
-        parts, rejects = self._avro.decode(present, indices)
-        return _merge([_intern_avro(columns, keys, admit) for columns in parts] + [Decoded(EMPTY, rejects)])
-
-    @staticmethod
-    def _settle(decoded: Decoded) -> Decoded:
-        decoded.rejects.sort(key=lambda r: r.message)
+        parts += [self._decode_envelope(payloads, index, keys, admit) for index in np.flatnonzero(envelope).tolist()]
+        for decode, chosen in ((self._decode_json, ~(avro | envelope | empty)), (self._decode_avro, avro)):
+            if len(places := np.flatnonzero(chosen)):
+                some = payloads if len(places) == len(payloads) else payloads.take(places)
+                parts += decode(some, places.astype(np.int32), keys, admit)
+        decoded = _merge(parts)
+        decoded.rejects.sort(key=attrgetter("message"))
         decoded.controls.sort()
         return decoded
 
+    def _decode_envelope(self, values: Payloads, index: int, keys: KeyTable, admit: Admit) -> Decoded:
+        value = values[index]
+        if self._accepts_envelopes and value is not None:
+            return _intern_envelope(value, index, keys, admit)
+        return Decoded(EMPTY, [_unaccepted(index, "envelopes")])
 
-def _starts_as_avro(values: Sequence[bytes | None]) -> bool:
-    try:
-        return set(map(itemgetter(0), values)) == {MAGIC}  # type: ignore[arg-type]  # None is told by the TypeError
-    except (TypeError, IndexError):
-        return False
+    def _decode_json(
+        self, values: Payloads, indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
+    ) -> list[Decoded]:
+        if not self._accepts_json:
+            return [_controls(values, indices, [_unaccepted(index, "JSON") for index in indices.tolist()])]
+        parts = []
+        if self._scanner:
+            scanned = self._scanner.scan(values, keys)
+            parts.append(_intern_scanned(scanned, indices, keys, admit))
+            if len(scanned.message) == len(values):
+                return parts
+            rest = np.delete(np.arange(len(values)), scanned.message)
+            values, indices = values.take(rest), indices[rest]
+        for columns, rejects in self._json.pieces(values, indices):
+            readings, refused = _intern_json(columns, keys, admit)
+            parts.append(Decoded(readings, refused))
+            if rejects:
+                parts.append(_controls(values, indices, rejects))
+        return parts
+
+    def _decode_avro(
+        self, values: Payloads, indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
+    ) -> list[Decoded]:
+        if self._avro is None:
+            return [Decoded(EMPTY, [_unaccepted(index, "Avro") for index in indices.tolist()])]
+        parts, rejects = self._avro.decode([value or b"" for value in values], indices)
+        return [*(_intern_avro(columns, keys, admit) for columns in parts), Decoded(EMPTY, rejects)]
 
 
-def _sort_by_first_byte(values: Sequence[bytes | None]) -> dict[str, list[int]]:
-    """Indices by format."""
-    found: dict[str, list[int]] = {}
-    for index, value in enumerate(values):
-        if not value:
-            name = "empty"
-        elif value[0] == 0xFF:
-            name = "envelope"
-        elif value[0] == MAGIC:
-            name = "avro"
+def _controls(values: Payloads, indices: npt.NDArray[np.int32], rejects: list[Reject]) -> Decoded:
+    """What is no reading: control records, which are JSON whatever the formats are, and what has to be refused."""
+    controls, others = [], []
+    for reject in rejects:
+        value = values[int(np.searchsorted(indices, reject.message))]
+        if value and (control := decode_control(value)):
+            controls.append((reject.message, control.event_time))
         else:
-            name = "json"
-        found.setdefault(name, []).append(index)
-    return found
+            others.append(reject)
+    return Decoded(EMPTY, others, controls)
 
 
 def _unaccepted(index: int, what: str) -> Reject:
@@ -193,6 +183,27 @@ def _intern_json(columns: JsonColumns, keys: KeyTable, admit: Admit) -> tuple[Re
         row=np.zeros(count, np.int32),
     )
     return (readings.take(ids >= 0) if refused else readings), refused
+
+
+def _intern_scanned(scanned: Scanned, indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit) -> Decoded:
+    refused: list[Reject] = []
+    message = indices[scanned.message]
+    for at, key in zip(np.flatnonzero(scanned.key < 0).tolist(), scanned.unknown, strict=True):
+        if (known := keys.ids.get(key)) is None and (why := admit(key)):
+            refused.append(Reject(int(message[at]), *why))
+        else:
+            scanned.key[at] = keys.add(key) if known is None else known
+    readings = Readings(
+        key=scanned.key,
+        ts=scanned.ts,
+        value=scanned.value,
+        interval_s=scanned.interval_s,
+        quality=scanned.quality,
+        revision=scanned.revision,
+        message=message,
+        row=np.zeros(len(message), np.int32),
+    )
+    return Decoded(readings.take(readings.key >= 0) if refused else readings, refused)
 
 
 def _intern_envelope(value: bytes, index: int, keys: KeyTable, admit: Admit) -> Decoded:

@@ -1,15 +1,15 @@
 """JSON readings to columns and back.
 
-All messages of a batch are decoded in one call, then each column is pulled out by C-level maps. A batch that does not
-decode that way (unknown fields, or one broken message among thousands) is taken in pieces, and a piece that does not
-either message by message: that finds the broken ones and costs nothing while there are none.
+Some thousand messages are decoded in one call, then each column is pulled out by C-level maps. A piece that does not
+decode that way (unknown fields, or a broken message in it) is taken message by message: that finds the broken ones and
+costs nothing while there are none.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meterpipe.core.deadletters import Reason, Reject
+from meterpipe.core.messages import Payloads
 from meterpipe.core.readings import FIRST_MS, LARGEST, LAST_MS, Key
 
 _Timestamp = Annotated[int, msgspec.Meta(ge=FIRST_MS, le=LAST_MS)] | datetime
@@ -38,7 +39,8 @@ _key_of = attrgetter("meter", "metric", "attribute")
 _timestamp_of = attrgetter("timestamp")
 _value_of = attrgetter("value")
 EPOCH = datetime(1970, 1, 1)
-PIECE = 512  # messages
+PIECE = 1024
+"""Messages decoded at once: few enough for their objects to stay in the processor's cache and the memory they had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +59,6 @@ class JsonColumns:
 BRACE = ord("{")
 
 
-def starts_as_object(values: Sequence[bytes | None]) -> bool:
-    """Whether every value begins with `{`."""
-    try:
-        return set(map(itemgetter(0), values)) == {BRACE}  # type: ignore[arg-type]  # None is told by the TypeError
-    except (TypeError, IndexError):
-        return False
-
-
 class JsonDecoder:
     """Decodes batches of JSON messages with the field names and time zone of one pipeline."""
 
@@ -81,18 +75,15 @@ class JsonDecoder:
 
     def decode(self, values: Sequence[bytes], indices: npt.NDArray[np.int32]) -> tuple[JsonColumns, list[Reject]]:
         """Columns of the readable ones of `values`; `indices` are their places in the consumed batch."""
-        structs = self._decode_together(values)
-        if structs is not None:
-            return self._columns(structs, indices)
-        decoded = [
-            self._decode_piece(values[at : at + PIECE], indices[at : at + PIECE])
-            for at in range(0, max(1, len(values)), PIECE)
-        ]
+        decoded = list(self.pieces(Payloads.of(values), indices))
         return _join([columns for columns, _ in decoded]), [reject for _, rejects in decoded for reject in rejects]
 
-    def _decode_piece(
-        self, values: Sequence[bytes], indices: npt.NDArray[np.int32]
-    ) -> tuple[JsonColumns, list[Reject]]:
+    def pieces(self, values: Payloads, indices: npt.NDArray[np.int32]) -> Iterator[tuple[JsonColumns, list[Reject]]]:
+        """As `decode`, a piece at a time."""
+        for at in range(0, max(1, len(values)), PIECE):
+            yield self._decode_piece(values[at : at + PIECE], indices[at : at + PIECE])
+
+    def _decode_piece(self, values: Payloads, indices: npt.NDArray[np.int32]) -> tuple[JsonColumns, list[Reject]]:
         structs = self._decode_together(values)
         if structs is not None:
             return self._columns(structs, indices)
@@ -100,15 +91,15 @@ class JsonDecoder:
         columns, refused = self._columns(structs, good)
         return columns, rejects + refused
 
-    def _decode_together(self, values: Sequence[bytes]) -> list[Any] | None:
+    def _decode_together(self, values: Payloads) -> list[Any] | None:
         """All values in one call, or None if they have to be looked at one by one.
 
         Joined, they are still one value each: every message begins as an object, and the structs hold scalars only, so
         no value can go on in the next message; then none has two either if there are as many values as messages.
         """
-        if not starts_as_object(values):
+        if not (values.first_bytes() == BRACE).all():
             return None
-        count, lines = len(values), b"\n".join(values)
+        count, lines = len(values), values.lines()
         for decoder in self._batch_decoders:
             try:
                 structs = decoder.decode_lines(lines)
@@ -122,13 +113,13 @@ class JsonDecoder:
         return None
 
     def _decode_singly(
-        self, values: Sequence[bytes], indices: npt.NDArray[np.int32]
+        self, values: Payloads, indices: npt.NDArray[np.int32]
     ) -> tuple[list[Any], npt.NDArray[np.int32], list[Reject]]:
         structs, good, rejects = [], [], []
         decode = self._lenient.decode
         for index, value in zip(indices.tolist(), values, strict=True):
             try:
-                structs.append(decode(value))
+                structs.append(decode(value or b""))
                 good.append(index)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 rejects.append(Reject(index, _reason(error), str(error)))

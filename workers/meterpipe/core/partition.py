@@ -1,6 +1,6 @@
 """One partition of the aggregator: messages in, results and changelog out. Pure; the transaction is elsewhere."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from operator import attrgetter
@@ -29,18 +29,6 @@ class Taken:
     rejects: list[Reject] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class RecordTimes:
-    """When Kafka got the messages of a batch, UTC ms.
-
-    `floor` is a lower bound of all of them (the first one's time, where the broker stamps records and so times ascend);
-    `exact` costs a look at each message and is asked only when the bound does not settle the matter.
-    """
-
-    exact: Callable[[], npt.NDArray[np.int64]]
-    floor: int | None = None
-
-
 class Partition:
     """The state of one partition between commits."""
 
@@ -57,10 +45,10 @@ class Partition:
         self._epoch = self._deltas = self._delta_bytes = self._known_keys = 0
         self._new: list[Samples] = []
 
-    def take(self, values: Sequence[bytes | None], times: RecordTimes, next_offset: int) -> Taken:
-        """Take messages in log order; the partition goes on at `next_offset`."""
+    def take(self, values: Sequence[bytes | None], arrived: npt.NDArray[np.int64], next_offset: int) -> Taken:
+        """Take messages in log order, which Kafka got at `arrived`; the partition goes on at `next_offset`."""
         decoded = self._decoder.decode(values, self.keys, self._admit)
-        readings, ahead = screen_ahead(decoded.readings, times, self._max_ahead_ms)
+        readings, ahead = screen_ahead(decoded.readings, arrived, self._max_ahead_ms)
         rejects = sorted(decoded.rejects + ahead, key=attrgetter("message")) if ahead else decoded.rejects
         late = self._add(readings, decoded.controls)
         dead = sum(reject.count for reject in rejects)
@@ -192,14 +180,16 @@ def _reopened(snapshot: Snapshot, policy: WindowPolicy) -> Windows:
     return windows
 
 
-def screen_ahead(readings: Readings, times: RecordTimes, max_ahead_ms: int) -> tuple[Readings, list[Reject]]:
+def screen_ahead(
+    readings: Readings, arrived: npt.NDArray[np.int64], max_ahead_ms: int
+) -> tuple[Readings, list[Reject]]:
     """Sort out readings from the future, later than their record by more than `max_ahead_ms`.
 
     They must never move the watermark: one meter with a wrong clock would close everybody's windows.
     """
-    if not len(readings) or (times.floor is not None and int(readings.ts.max()) <= times.floor + max_ahead_ms):
+    if not len(readings) or int(readings.ts.max()) <= int(arrived.min()) + max_ahead_ms:
         return readings, []
-    got = times.exact()[readings.message]
+    got = arrived[readings.message]
     ahead = readings.ts > got + max_ahead_ms
     if not ahead.any():
         return readings, []

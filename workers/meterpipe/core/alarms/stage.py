@@ -21,7 +21,7 @@ from meterpipe.core.alarms.shapes import judge_shapes
 from meterpipe.core.alarms.silence import fall_silent, hear
 from meterpipe.core.alarms.thresholds import Limits, ThresholdTable
 from meterpipe.core.codecs import Admit, Decoder, admit_any
-from meterpipe.core.partition import RecordTimes, screen_ahead
+from meterpipe.core.partition import screen_ahead
 from meterpipe.core.readings import KeyTable, Readings
 from meterpipe.core.validation.series import NEVER, Chain, chain_of, running_newest
 from meterpipe.spec.alarms import Alarms
@@ -63,10 +63,10 @@ class Stage:
         self.memory.grow(len(self.keys))
         self.limits.learn(self.keys.ids)
 
-    def take(self, values: Sequence[bytes | None], times: RecordTimes) -> Taken:
+    def take(self, values: Sequence[bytes | None], arrived: npt.NDArray[np.int64]) -> Taken:
         """Take messages in log order. What cannot be read is for others to report."""
         decoded = self._decoder.decode(values, self.keys, self._admit)
-        readings, ahead = screen_ahead(decoded.readings, times, self._max_ahead_ms)
+        readings, ahead = screen_ahead(decoded.readings, arrived, self._max_ahead_ms)
         self.grow()
         passed = self._pass(readings, decoded.controls)
         changes = self._judge(readings, passed)

@@ -9,13 +9,13 @@ from itertools import islice, zip_longest
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from meterpipe.core.alarms.events import Alarm, AlarmState, Place, alarm_id
 from meterpipe.core.alarms.memory import KINDS, Changes, ChannelStates, Ints
 from meterpipe.core.alarms.stage import Stage, Taken
 from meterpipe.core.alarms.thresholds import NO_THRESHOLD
 from meterpipe.core.changelog import Column, Record, arrays, decode_as, encode_snapshot, key_chunks, pack
-from meterpipe.core.partition import RecordTimes
 from meterpipe.core.readings import Key
 
 SNAPSHOT_BYTES = 64 * 1024 * 1024
@@ -53,9 +53,9 @@ class AlarmPartition:
         """How far the partition has come."""
         return Mark(self.topic_id, self.next_offset, self.stage.reached)
 
-    def take(self, values: Sequence[bytes | None], times: RecordTimes, next_offset: int) -> Taken:
+    def take(self, values: Sequence[bytes | None], arrived: npt.NDArray[np.int64], next_offset: int) -> Taken:
         """Take messages in log order; the partition goes on at `next_offset`."""
-        taken = self.stage.take(values, times)
+        taken = self.stage.take(values, arrived)
         self.next_offset = next_offset
         return taken
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from meterpipe.core.aggregates import to_ipc
 from meterpipe.core.codecs import Admit, Decoder, admit_any
 from meterpipe.core.deadletters import Reject
-from meterpipe.core.partition import RecordTimes, screen_ahead
+from meterpipe.core.partition import screen_ahead
 from meterpipe.core.readings import READING_SCHEMA, KeyTable, Readings, named
 from meterpipe.core.validation.counters import ITSELF, NO_EPOCH, NO_ROWS, Bases, Rows, settle
 from meterpipe.core.validation.memory import Instants, Memory
@@ -153,11 +153,11 @@ def _reason(spec: Validation, rule: Rule, readings: Readings, row: int) -> str:
     return f"{value} at {int(readings.ts[row])} loses against the reading that is there"
 
 
-def ahead_of_record(readings: Readings, times: RecordTimes, tolerance_ms: int) -> npt.NDArray[np.int64]:
+def ahead_of_record(readings: Readings, arrived: npt.NDArray[np.int64], tolerance_ms: int) -> npt.NDArray[np.int64]:
     """How far each reading is ahead of its record, in ms; where none is by more than the tolerance, a bound is told."""
-    if not len(readings) or (times.floor is not None and int(readings.ts.max()) <= times.floor + tolerance_ms):
+    if not len(readings) or int(readings.ts.max()) <= int(arrived.min()) + tolerance_ms:
         return np.zeros(len(readings), np.int64)
-    return readings.ts - times.exact()[readings.message]
+    return readings.ts - arrived[readings.message]
 
 
 class Stage:
@@ -168,12 +168,12 @@ class Stage:
         self.tally = Tally()
         self._decoder, self._max_ahead_ms, self._admit = decoder, max_ahead_ms, admit
 
-    def take(self, values: Sequence[bytes | None], times: RecordTimes) -> Judged:
+    def take(self, values: Sequence[bytes | None], arrived: npt.NDArray[np.int64]) -> Judged:
         """Take messages in log order."""
         decoded = self._decoder.decode(values, self.judge.keys, self._admit)
-        readings, ahead = screen_ahead(decoded.readings, times, self._max_ahead_ms)
+        readings, ahead = screen_ahead(decoded.readings, arrived, self._max_ahead_ms)
         out = Judged(rejects=sorted(decoded.rejects + ahead, key=lambda reject: reject.message))
-        skew = ahead_of_record(readings, times, self.judge.spec.clock_skew.seconds * 1000)
+        skew = ahead_of_record(readings, arrived, self.judge.spec.clock_skew.seconds * 1000)
         start = 0
         for message, event_time in [*decoded.controls, (len(values), None)]:
             cut = int(np.searchsorted(readings.message, message))

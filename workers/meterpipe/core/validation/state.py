@@ -15,7 +15,6 @@ import numpy.typing as npt
 from meterpipe.core.changelog import Column, Record, arrays, decode_as, encode_snapshot, key_chunks, pack
 from meterpipe.core.codecs import Admit, Decoder, admit_any
 from meterpipe.core.columns import Columns
-from meterpipe.core.partition import RecordTimes
 from meterpipe.core.readings import Key
 from meterpipe.core.validation.memory import NO_INSTANTS, Instants
 from meterpipe.core.validation.register import Held
@@ -95,9 +94,9 @@ class ValidationPartition:
         """How far the partition has come."""
         return Mark(self.topic_id, self.next_offset, self.tally)
 
-    def take(self, values: Sequence[bytes | None], times: RecordTimes, next_offset: int) -> Judged:
+    def take(self, values: Sequence[bytes | None], arrived: npt.NDArray[np.int64], next_offset: int) -> Judged:
         """Take messages in log order; the partition goes on at `next_offset`."""
-        judged = self.stage.take(values, times)
+        judged = self.stage.take(values, arrived)
         self.next_offset = next_offset
         return judged
 
