@@ -9,7 +9,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("workers/meterpipe/adapters/batches/columns.c", "workers/meterpipe/core/json_scan.c")
+SOURCES = (
+    "workers/meterpipe/adapters/batches/columns.c",
+    "workers/meterpipe/core/json_scan.c",
+    "workers/meterpipe/core/weave.c",
+)
 
 FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC")
 

@@ -22,14 +22,14 @@ from meterpipe.adapters import transaction
 from meterpipe.adapters.kafka import new_consumer, new_producer
 from meterpipe.adapters.topics import ensure_topics
 from meterpipe.cli.main import WithoutPandas
-from meterpipe.core import json_codec
+from meterpipe.core import json_codec, json_scan
 from meterpipe.core.codecs import Decoder
 from meterpipe.datasets.publish import Format, Publisher
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
 from meterpipe.worker.frame import settle_memory
 
-from bench.engine.subject import Consumer, timed
+from bench.engine.subject import timed
 from bench.engine.workload import PARTITIONS as PARTITIONS  # what loads a topic has as many
 from bench.engine.workload import ends
 
@@ -108,6 +108,7 @@ def work_through(
     `told`: figures of the worker at its end, `readings` among them.
     """
     spent: dict[str, float] = defaultdict(float)
+    timed(json_scan.Scanner, "scan", "scan", spent)
     timed(json_codec.JsonDecoder, "_decode_piece", "decode", spent)
     timed(Decoder, "decode", "keys", spent)
     for owner, name, part in parts:
@@ -116,7 +117,7 @@ def work_through(
         timed(transaction.Transactions, name, "produce", spent)
     wanted = ends(config.kafka, names_of(config.pipeline).readings)
     worker = make()
-    worker._consumer = Consumer(worker._consumer, spent)
+    timed(worker._receiver, "take", "consume", spent)
     while not worker._owned:
         worker.step()
     settle_memory()

@@ -17,7 +17,7 @@ from typing import Any
 
 from meterpipe.adapters import aggregator, transaction
 from meterpipe.cli.main import WithoutPandas
-from meterpipe.core import aggregates, codecs, json_codec, windows
+from meterpipe.core import aggregates, codecs, json_codec, json_scan, windows
 from meterpipe.core.partition import Partition
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.names import names_of
@@ -47,6 +47,7 @@ def timed(owner: Any, name: str, part: str, spent: dict[str, float]) -> None:
 def run(config: WorkerConfig) -> dict[str, Any]:
     """Aggregate the whole topic; the figures."""
     spent: dict[str, float] = defaultdict(float)
+    timed(json_scan.Scanner, "scan", "scan", spent)
     timed(json_codec.JsonDecoder, "_decode_piece", "decode", spent)
     timed(codecs, "decode_envelope", "decode", spent)
     timed(codecs, "_intern_json", "keys", spent)
@@ -56,7 +57,7 @@ def run(config: WorkerConfig) -> dict[str, Any]:
     timed(aggregator.Aggregator, "_process", "messages", spent)
     timed(Partition, "close", "close", spent)
     timed(Partition, "records", "changelog", spent)
-    timed(aggregator, "encode_columns", "encode", spent)
+    timed(aggregates, "_pieces", "encode", spent)
     timed(aggregates, "_texts_of", "encode", spent)
     for name in ("produce", "produce_all", "deliver", "commit", "poll"):
         timed(transaction.Transactions, name, "produce", spent)

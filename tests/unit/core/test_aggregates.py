@@ -48,6 +48,6 @@ def test_columnar_messages_stay_below_what_a_broker_takes():
     rows = Aggregates(
         (np.arange(count) % 500).astype(np.int32), np.arange(count), np.ones(count, np.int64), *[value] * 5
     )
-    messages = encode_columns(rows, keys, 60)
+    messages = list(encode_columns(rows, keys, 60))
     assert max(map(len, messages)) <= MAX_BYTES
     assert sum(from_ipc(message)[1].num_rows for message in messages) == count

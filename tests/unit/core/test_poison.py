@@ -61,11 +61,11 @@ def test_results_of_meters_with_long_names_still_fit_into_messages():
     keys = KeyTable((f"{'ü' * 1900}{i}", "E", "P") for i in range(n))
     one, ids = np.ones(n), np.arange(n)
     rows = Aggregates(ids.astype(np.int32), ids * 60_000, ids + 1, one, one, one, one, one)
-    messages = encode_columns(rows, keys, 60)
+    messages = list(encode_columns(rows, keys, 60))
     assert max(map(len, messages)) <= 900_000
     tables = [from_ipc(message)[1] for message in messages]
     assert [start for table in tables for start in table.column("window_start").to_pylist()] == (ids * 60_000).tolist()
-    assert encode_columns(NONE, keys, 60) == []
+    assert list(encode_columns(NONE, keys, 60)) == []
 
 
 def test_the_headers_of_a_dead_letter_fit_into_the_room_they_have():

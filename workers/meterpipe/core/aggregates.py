@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from meterpipe.core.arrow_stream import is_plain, read_stream
 from meterpipe.core.columns import Columns
 from meterpipe.core.messages import Payloads
-from meterpipe.core.readings import KeyTable, in_use, named
+from meterpipe.core.readings import KeyTable, named
+from meterpipe.core.weave import weave
 
 AGGREGATE_SCHEMA = pa.schema(
     [
@@ -63,10 +64,10 @@ def to_arrow(rows: Aggregates, keys: KeyTable, window: int) -> pa.RecordBatch:
     return batch.replace_schema_metadata({WINDOW_KEY: str(window)})
 
 
-def encode_columns(rows: Aggregates, keys: KeyTable, window: int) -> list[bytes]:
+def encode_columns(rows: Aggregates, keys: KeyTable, window: int) -> Iterator[bytes]:
     """Arrow IPC streams of at most MAX_ROWS windows and MAX_BYTES each."""
-    cuts = range(0, len(rows), MAX_ROWS)
-    return [message for at in cuts for message in _pieces(rows.take(slice(at, at + MAX_ROWS)), keys, window)]
+    for at in range(0, len(rows), MAX_ROWS):
+        yield from _pieces(rows.take(slice(at, at + MAX_ROWS)), keys, window)
 
 
 def _pieces(rows: Aggregates, keys: KeyTable, window: int) -> list[bytes]:
@@ -101,43 +102,52 @@ def encode_json(rows: Aggregates, keys: KeyTable, window: int) -> Iterator[tuple
 
     In pieces that stay in the processor's cache while they are made and sent.
     """
-    used, place = in_use(rows.key, keys)
-    meter, metric, attribute = (column.take(used).to_pylist() for column in keys.columns)
-    encode = msgspec.json.Encoder().encode
-    heads = pa.array(
-        [
-            b'{"gateway":%b,"metricType":%b,"metricAttribute":%b,"window":%d,"start":'
-            % (encode(m), encode(t), encode(a), window)
-            for m, t, a in zip(meter, metric, attribute, strict=True)
-        ],
-        pa.binary(),
-    )
-    meters = pa.array(meter, pa.binary())
+    heads, meters = _heads_of(keys)
     for at in range(0, len(rows), PIECE):
-        piece, of_piece = rows.take(slice(at, at + PIECE)), place[at : at + PIECE]
-        yield Payloads.of_arrow(_texts_of(piece, heads.take(of_piece))), Payloads.of_arrow(meters.take(of_piece))
+        piece = rows.take(slice(at, at + PIECE))
+        key = pa.array(piece.key)
+        yield _texts_of(piece, heads.take(key), window), Payloads.of_arrow(meters.take(key))
 
 
-def _texts_of(rows: Aggregates, heads: pa.Array) -> pa.Array:
+_heads: WeakKeyDictionary[KeyTable, tuple[pa.Array, pa.Array]] = WeakKeyDictionary()
+
+
+def _heads_of(keys: KeyTable) -> tuple[pa.Array, pa.Array]:
+    """How the messages of each key begin, and its meter; index = id. Made anew only when a key has come."""
+    known = _heads.get(keys)
+    if known is None or len(known[0]) < len(keys):
+        encode = msgspec.json.Encoder().encode
+        heads = [
+            b'{"gateway":%b,"metricType":%b,"metricAttribute":%b,"window":' % (encode(m), encode(t), encode(a))
+            for m, t, a in keys.ids
+        ]
+        meters = [meter.encode() for meter, _, _ in keys.ids]
+        known = _heads[keys] = pa.array(heads, pa.binary()), pa.array(meters, pa.binary())
+    return known
+
+
+def _texts_of(rows: Aggregates, heads: pa.Array, window: int) -> Payloads:
     texts = _Texts()
     average = rows.sum if rows.sum is rows.first else rows.sum / rows.count
     numbers = [("count", rows.count), ("min", rows.min), ("max", rows.max), ("sum", rows.sum), ("avg", average)]
-    parts = [heads, texts.of(rows.start)]
+    parts = [heads, b'%d,"start":' % window, texts.of(rows.start)]
     for name, column in [*numbers, ("first", rows.first), ("last", rows.last)]:
         parts += [f',"{name}":'.encode(), texts.of(column)]
-    return pc.binary_join_element_wise(*parts, b"}", b"")  # the last is the separator
+    return weave([*parts, b"}"])
 
 
 class _Texts:
     """Numbers as JSON texts. A column met again (a window of one reading has but one value) is not made again."""
 
     def __init__(self) -> None:
-        self._made: dict[int, pa.Array] = {}
+        self._made: dict[int, pa.Array | bytes] = {}
 
-    def of(self, column: npt.NDArray[Any]) -> pa.Array:
-        """The texts of a column."""
+    def of(self, column: npt.NDArray[Any]) -> pa.Array | bytes:
+        """The texts of a column; if all are the same, that one."""
         if id(column) not in self._made:
-            self._made[id(column)] = pa.array(column).cast(pa.string()).cast(pa.binary())
+            same = bool((column == column[0]).all())
+            texts = pa.array(column[:1] if same else column).cast(pa.string()).cast(pa.binary())
+            self._made[id(column)] = texts[0].as_py() if same else texts
         return self._made[id(column)]
 
 

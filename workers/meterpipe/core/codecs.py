@@ -29,6 +29,9 @@ ENVELOPE_BYTE = 0xFF
 CONTENT_JSON = ("content-type", b"application/json")
 CONTENT_ENVELOPE = ("content-type", b"application/vnd.apache.arrow.stream")
 
+Indices = npt.NDArray[np.int32]
+"""Places of messages in the consumed batch, ascending."""
+
 Admit = Callable[[Key], tuple[Reason, str] | None]
 """Judges a key on first sight: None takes it."""
 
@@ -80,8 +83,8 @@ class Decoder:
         """`schemas`: where Avro's are looked up, needed if the pipeline accepts it."""
         spec = spec or ReadingsSpec()
         self._json = JsonDecoder(spec.fields.model_dump(), spec.timezone)
-        self._scanner = Scanner(spec.fields.model_dump()) if is_built() else None
         self._accepts_json = ReadingsFormat.JSON in spec.formats
+        self._scanner = Scanner(spec.fields.model_dump()) if self._accepts_json and is_built() else None
         self._accepts_envelopes = ReadingsFormat.ENVELOPE in spec.formats
         self._avro: AvroDecoder | None = None
         if ReadingsFormat.AVRO in spec.formats:
@@ -93,41 +96,45 @@ class Decoder:
     def decode(self, values: Sequence[bytes | None], keys: KeyTable, admit: Admit = admit_any) -> Decoded:
         """The readings in `values` (one entry a message, log order). New keys are added to `keys` if admitted."""
         payloads = Payloads.of(values)
-        first = payloads.first_bytes()
-        avro, envelope, empty = (first == byte for byte in (MAGIC, ENVELOPE_BYTE, -1))
-        parts = [
-            Decoded(EMPTY, [Reject(index, Reason.EMPTY, "the message has no value")])
-            for index in np.flatnonzero(empty).tolist()
-        ]
-        parts += [self._decode_envelope(payloads, index, keys, admit) for index in np.flatnonzero(envelope).tolist()]
-        for decode, chosen in ((self._decode_json, ~(avro | envelope | empty)), (self._decode_avro, avro)):
-            if len(places := np.flatnonzero(chosen)):
-                some = payloads if len(places) == len(payloads) else payloads.take(places)
-                parts += decode(some, places.astype(np.int32), keys, admit)
+        rest = np.arange(len(payloads), dtype=np.int32)
+        parts = []
+        if self._scanner:
+            scanned = self._scanner.scan(payloads, keys)
+            parts.append(_intern_scanned(scanned, keys, admit))
+            rest = np.delete(rest, scanned.message) if len(scanned.message) else rest
+        if len(rest):
+            parts += self._decode_by_format(payloads.take(rest), rest, keys, admit)
         decoded = _merge(parts)
         decoded.rejects.sort(key=attrgetter("message"))
         decoded.controls.sort()
         return decoded
 
-    def _decode_envelope(self, values: Payloads, index: int, keys: KeyTable, admit: Admit) -> Decoded:
-        value = values[index]
-        if self._accepts_envelopes and value is not None:
-            return _intern_envelope(value, index, keys, admit)
-        return Decoded(EMPTY, [_unaccepted(index, "envelopes")])
+    def _decode_by_format(self, values: Payloads, indices: Indices, keys: KeyTable, admit: Admit) -> list[Decoded]:
+        first = values.first_bytes()
+        avro, envelope, empty = (first == byte for byte in (MAGIC, ENVELOPE_BYTE, -1))
+        parts = [
+            Decoded(EMPTY, [Reject(index, Reason.EMPTY, "the message has no value")])
+            for index in indices[empty].tolist()
+        ]
+        for decode, chosen in (
+            (self._decode_envelopes, envelope),
+            (self._decode_avro, avro),
+            (self._decode_json, ~(avro | envelope | empty)),
+        ):
+            if chosen.any():
+                parts += decode(values.take(chosen), indices[chosen], keys, admit)
+        return parts
 
-    def _decode_json(
-        self, values: Payloads, indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
-    ) -> list[Decoded]:
+    def _decode_envelopes(self, values: Payloads, indices: Indices, keys: KeyTable, admit: Admit) -> list[Decoded]:
+        pairs = zip(values, indices.tolist(), strict=True)
+        if self._accepts_envelopes:
+            return [_intern_envelope(value or b"", index, keys, admit) for value, index in pairs]
+        return [Decoded(EMPTY, [_unaccepted(index, "envelopes")]) for _, index in pairs]
+
+    def _decode_json(self, values: Payloads, indices: Indices, keys: KeyTable, admit: Admit) -> list[Decoded]:
         if not self._accepts_json:
             return [_controls(values, indices, [_unaccepted(index, "JSON") for index in indices.tolist()])]
         parts = []
-        if self._scanner:
-            scanned = self._scanner.scan(values, keys)
-            parts.append(_intern_scanned(scanned, indices, keys, admit))
-            if len(scanned.message) == len(values):
-                return parts
-            rest = np.delete(np.arange(len(values)), scanned.message)
-            values, indices = values.take(rest), indices[rest]
         for columns, rejects in self._json.pieces(values, indices):
             readings, refused = _intern_json(columns, keys, admit)
             parts.append(Decoded(readings, refused))
@@ -135,16 +142,14 @@ class Decoder:
                 parts.append(_controls(values, indices, rejects))
         return parts
 
-    def _decode_avro(
-        self, values: Payloads, indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit
-    ) -> list[Decoded]:
+    def _decode_avro(self, values: Payloads, indices: Indices, keys: KeyTable, admit: Admit) -> list[Decoded]:
         if self._avro is None:
             return [Decoded(EMPTY, [_unaccepted(index, "Avro") for index in indices.tolist()])]
         parts, rejects = self._avro.decode([value or b"" for value in values], indices)
         return [*(_intern_avro(columns, keys, admit) for columns in parts), Decoded(EMPTY, rejects)]
 
 
-def _controls(values: Payloads, indices: npt.NDArray[np.int32], rejects: list[Reject]) -> Decoded:
+def _controls(values: Payloads, indices: Indices, rejects: list[Reject]) -> Decoded:
     """What is no reading: control records, which are JSON whatever the formats are, and what has to be refused."""
     controls, others = [], []
     for reject in rejects:
@@ -185,12 +190,11 @@ def _intern_json(columns: JsonColumns, keys: KeyTable, admit: Admit) -> tuple[Re
     return (readings.take(ids >= 0) if refused else readings), refused
 
 
-def _intern_scanned(scanned: Scanned, indices: npt.NDArray[np.int32], keys: KeyTable, admit: Admit) -> Decoded:
+def _intern_scanned(scanned: Scanned, keys: KeyTable, admit: Admit) -> Decoded:
     refused: list[Reject] = []
-    message = indices[scanned.message]
     for at, key in zip(np.flatnonzero(scanned.key < 0).tolist(), scanned.unknown, strict=True):
         if (known := keys.ids.get(key)) is None and (why := admit(key)):
-            refused.append(Reject(int(message[at]), *why))
+            refused.append(Reject(int(scanned.message[at]), *why))
         else:
             scanned.key[at] = keys.add(key) if known is None else known
     readings = Readings(
@@ -200,8 +204,8 @@ def _intern_scanned(scanned: Scanned, indices: npt.NDArray[np.int32], keys: KeyT
         interval_s=scanned.interval_s,
         quality=scanned.quality,
         revision=scanned.revision,
-        message=message,
-        row=np.zeros(len(message), np.int32),
+        message=scanned.message,
+        row=np.zeros(len(scanned.key), np.int32),
     )
     return Decoded(readings.take(readings.key >= 0) if refused else readings, refused)
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-Where = npt.NDArray[np.bool_] | npt.NDArray[np.intp] | slice
+Where = npt.NDArray[np.bool_] | npt.NDArray[np.integer[Any]] | slice
 """A mask, positions or a range of rows."""
 
 

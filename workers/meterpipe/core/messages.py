@@ -69,8 +69,10 @@ class Payloads(Sequence[bytes | None]):
 
     def first_bytes(self) -> npt.NDArray[np.int16]:
         """The first byte of each, -1 for empty and absent ones."""
-        found = np.full(len(self), -1, np.int16)
         filled = self.length > 0
+        if filled.all():
+            return self.data[self.start].astype(np.int16)
+        found = np.full(len(self), -1, np.int16)
         found[filled] = self.data[self.start[filled]]
         return found
 
