@@ -10,6 +10,8 @@ RUN apt-get update \
 
 FROM base AS build
 ARG EXTRAS="operator"
+# For the few C sources of the workers; the compiler does not get into the image.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev
 COPY --from=ghcr.io/astral-sh/uv:0.8.24 /uv /usr/local/bin/uv
 ENV UV_LINK_MODE=copy UV_PYTHON=/usr/bin/python3
 WORKDIR /src
@@ -17,7 +19,7 @@ WORKDIR /src
 COPY pyproject.toml requirements.lock ./
 RUN uv pip install --no-cache --target /opt/meterpipe --constraint requirements.lock -r pyproject.toml \
     $(for extra in ${EXTRAS}; do echo --extra ${extra}; done)
-COPY README.md LICENSE ./
+COPY README.md LICENSE hatch_build.py ./
 COPY workers workers
 COPY operator operator
 RUN uv pip install --no-cache --target /opt/meterpipe --no-deps . \

@@ -37,7 +37,7 @@ from bench.engine.results import read_results
 from bench.engine.workload import GRACE_S, PARTITIONS, Workload, load
 from bench.peers.flush import ensure_flushed
 from bench.peers.oracle import expected_windows
-from bench.peers.run import run_peer
+from bench.peers.run import PEERS, run_peer
 from bench.peers.verify import meter_name, verify_results
 
 WINDOWS = (60, 600, 3600, 86400)
@@ -138,13 +138,13 @@ def measure(kafka: KafkaConnection, workload: Workload, options: argparse.Namesp
     topic = load(kafka, workload, Format.JSON)
     runs = [run_limit(kafka, topic) for _ in range(options.runs)]
     yield summary("limit: the client alone, JSON not decoded", runs) | {"differences": None}
-    if options.no_peers:
+    if not options.peers:
         return
     warmup = load(kafka, Workload(min(workload.readings, 2_000_000), workload.meters, seed=2), Format.JSON)
     number, ts, value = columns
     meters = pa.array([meter_name(f"m{n:06d}", "ELECTRICITY", "ACTIVE_POWER") for n in range(workload.meters)])
     arguments = (meters.take(pa.array(number)).to_numpy(zero_copy_only=False), workload.partitions()[number], ts, value)
-    for peer in ("kafka-streams", "flink"):
+    for peer in options.peers:
         runs = []
         for number_of_run in range(options.runs):
             prefix = f"peer-{peer}-{uuid.uuid4().hex[:8]}"
@@ -214,7 +214,8 @@ def main() -> int:
     parser.add_argument("--meters", type=int, default=5_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--dir", type=Path, default=Path(tempfile.gettempdir()) / "meterpipe-bench")
-    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=["kafka-streams", "flink"])
+    parser.add_argument("--no-peers", action="store_const", const=[], dest="peers")
     parser.add_argument("--no-check", action="store_true", help="do not compare the results with the oracle")
     parser.add_argument("--only", help="only settings whose name has this in it")
     options = parser.parse_args()

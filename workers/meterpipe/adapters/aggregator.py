@@ -12,8 +12,8 @@ from meterpipe.core.aggregates import encode_columns, encode_json
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON
 from meterpipe.core.envelope_codec import split_envelope
 from meterpipe.core.messages import Messages
-from meterpipe.core.partition import Partition, Taken
-from meterpipe.core.readings import to_arrow
+from meterpipe.core.partition import Partition
+from meterpipe.core.readings import EMPTY, Readings, to_arrow
 from meterpipe.core.windows import NEVER, WindowPolicy
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.models import Output
@@ -81,18 +81,20 @@ class Aggregator(Windowed):
         raw = state.balance.raw
         taken = state.take(messages.values, messages.arrived, messages.next_offset)
         owned.active_watermark = state.windows.watermark
-        if taken.rejects or len(taken.late):
-            self._put_aside(number, state, messages, taken)
+        if len(taken.late):
+            owned.late.append(taken.late)
+        self._bury(number, messages, taken.rejects)
         return state.balance.raw - raw
 
-    def _put_aside(self, number: int, state: Partition, messages: Messages, taken: Taken) -> None:
-        self._bury(number, messages, taken.rejects)
-        if len(taken.late):
+    def _put_late(self, number: int, owned: OwnedWindows) -> None:
+        late, owned.late = Readings.concat([EMPTY, *owned.late]), []
+        if len(late):
             missed = ("windows", ",".join(map(str, self._spec.aggregator.windows)).encode())
-            for value, _ in split_envelope(to_arrow(taken.late, state.keys)):
+            for value, _ in split_envelope(to_arrow(late, owned.state.keys)):
                 self._out.produce(self._names.late, number, value, None, [CONTENT_ENVELOPE, missed])
 
     def _put_out(self, number: int, owned: OwnedWindows) -> None:
+        self._put_late(number, owned)
         state = owned.state
         context = current_traceparent()
         for window, rows in state.close().results:

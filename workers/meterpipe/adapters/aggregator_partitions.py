@@ -10,6 +10,7 @@ from meterpipe.adapters.stateful_partitions import Owned, Place, resume
 from meterpipe.adapters.transaction import TIMEOUT
 from meterpipe.core.codecs import Admit, admit_in
 from meterpipe.core.partition import Partition
+from meterpipe.core.readings import Readings
 from meterpipe.core.windows import NEVER
 from meterpipe.spec.connections import WorkerConfig
 from meterpipe.spec.models import KeyRule
@@ -24,6 +25,7 @@ class OwnedWindows(Owned[Partition]):
         super().__init__(state, now, snapshot_offset)
         self.active_watermark = state.windows.watermark
         self.told = state.balance
+        self.late: list[Readings] = []  # late readings not produced yet: the fewer messages, the cheaper
 
 
 class Restorer:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from meterpipe.adapters.archiver_partitions import Partitions
+from meterpipe.adapters.batches import new_receiver
 from meterpipe.adapters.kafka import new_admin, new_consumer
 from meterpipe.adapters.lake import LAKE_ERRORS, explain
 from meterpipe.adapters.lake_writer import LakeWriter, Outcome
@@ -67,16 +68,18 @@ class Archiver:
         self._writer = LakeWriter(location_of(config), telemetry, clock)
         # no guess where to start: an offset that is gone must be noticed
         self._consumer: Consumer = new_consumer(config.kafka, names.group("archiver"), auto_offset_reset="error")
+        self._receiver = new_receiver(self._consumer)
         self._partitions = Partitions(
             self._topic,
             self._consumer,
+            self._receiver,
             TopicIdentity(new_admin(config.kafka), self._topic),
             self._buffer,
             self._writer.versions,
             telemetry,
         )
         decoder = decoder_of(config)
-        self._intake = Intake(self._consumer, decoder, telemetry.waiting, self._limits.rows)
+        self._intake = Intake(self._receiver, decoder, telemetry.waiting, self._limits.rows)
         self._settling, self._writing = Backoff(), Backoff()
         self._joined = self._paused = self._closing = False
         self._first_at: float | None = None  # when the first message since the last commit was taken
@@ -123,6 +126,7 @@ class Archiver:
                 time.sleep(min(1.0, max(0.0, self._writing.at - self._clock())))
         if self._held:
             log.warning("leaving with %d readings that the lake did not take; they are read again", self._held)
+        self._receiver.close()
         self._consumer.close()
 
     @property
@@ -141,18 +145,16 @@ class Archiver:
         self._settling.succeeded(self._clock() + (GAP_SECONDS if self._partitions.gaps else WATCH_SECONDS))
 
     def _take(self) -> int:
-        taken = self._intake.take(self._buffer, STEP_SECONDS)
-        if taken is None:
-            return 0
-        for partition, error in taken.errors:
-            self._on_error(partition, error)
-        if len(taken.partition):
-            self._buffer.add(taken.partition, taken.offset, taken.arrived, taken.readings)
-            self._telemetry.count(Metric.READINGS, len(taken.readings))
+        taken, news = self._intake.take(self._buffer, STEP_SECONDS)
+        for told in news:
+            self._on_error(told.partition, told.error)
+        for some in taken:
+            self._buffer.add(some.partition, some.offset, some.arrived, some.readings)
+            self._telemetry.count(Metric.READINGS, len(some.readings))
             now = self._clock()
             self._first_at = now if self._first_at is None else self._first_at
             self._shown_at = now if self._shown_at is None else self._shown_at
-        return len(taken.partition)
+        return sum(len(some.partition) for some in taken)
 
     def _on_error(self, partition: int, error: KafkaError) -> None:
         if error.fatal():

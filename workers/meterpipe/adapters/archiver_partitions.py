@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from meterpipe.adapters.batches import Receiver
 from meterpipe.adapters.readings_topic import ASK_SECONDS, TopicIdentity
 from meterpipe.core.lake_buffer import Buffer
 from meterpipe.core.lake_protocol import Gap, app_id, resume
@@ -23,11 +24,11 @@ class Partitions:
     """
 
     def __init__(
-        self, topic: str, consumer: Consumer, identity: TopicIdentity, buffer: Buffer, versions: Versions,
-        telemetry: Telemetry,
+        self, topic: str, consumer: Consumer, receiver: Receiver, identity: TopicIdentity, buffer: Buffer,
+        versions: Versions, telemetry: Telemetry,
     ) -> None:  # fmt: skip
         self._topic = topic
-        self._consumer = consumer
+        self._consumer, self._receiver = consumer, receiver
         self._identity = identity
         self._buffer = buffer
         self._versions = versions
@@ -113,7 +114,9 @@ class Partitions:
             log.info("partition %d: reading on at offset %d", p, start.offset)
         if self.apps.keys() & apps.keys():
             positions = self._buffer.positions()
-            self._consumer.assign([TopicPartition(self._topic, p, positions[p]) for p in sorted(self.apps)])
+            starts = [TopicPartition(self._topic, p, positions[p]) for p in sorted(self.apps)]
+            self._receiver.follow(starts)
+            self._consumer.assign(starts)
 
     def make_certain(self) -> None:
         """Make sure that all that is held comes from the topic it is taken to come from.

@@ -1,17 +1,20 @@
 """The readings topic as the archiver sees it: who it is (a recreated topic is another one), and its messages."""
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from meterpipe.adapters.batches import Receiver
+from meterpipe.adapters.batches import Taken as Received
+from meterpipe.adapters.batches.ports import News
 from meterpipe.core.codecs import Decoder
 from meterpipe.core.lake_buffer import Buffer
+from meterpipe.core.messages import Messages
 from meterpipe.core.readings import Readings
 from meterpipe.worker.telemetry import Waiting
 
@@ -74,14 +77,12 @@ def _uuid(answer: Future[Any]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Messages as columns, each of shape (messages,), and the readings decoded from them."""
+    """Messages of one partition as columns, each of shape (messages,), and the readings decoded from them."""
 
     partition: npt.NDArray[np.int32]
     offset: npt.NDArray[np.int64]
     arrived: npt.NDArray[np.int64]
     readings: Readings
-    errors: Sequence[tuple[int, KafkaError]]
-    """(partition, -1 if it concerns none; what the client reports)"""
 
 
 READINGS_A_TAKE = 100_000
@@ -92,39 +93,34 @@ MESSAGES_A_TAKE = 20_000
 class Intake:
     """Takes messages and decodes them, so many at a time that a step stays small whatever the messages hold."""
 
-    def __init__(self, consumer: Consumer, decoder: Decoder, waiting: Waiting, readings: int) -> None:
+    def __init__(self, receiver: Receiver, decoder: Decoder, waiting: Waiting, readings: int) -> None:
         """`readings`: about how many to take at most; messages are taken whole."""
-        self._consumer = consumer
+        self._receiver = receiver
         self._decoder = decoder
         self._waiting = waiting
         self._readings = min(readings, READINGS_A_TAKE)
         self._appetite = 100
 
-    def take(self, buffer: Buffer, seconds: float) -> Taken | None:
-        """The next messages that `buffer` has not seen; None if there were none within `seconds`."""
+    def take(self, buffer: Buffer, seconds: float) -> tuple[list[Taken], list[News]]:
+        """The next messages that `buffer` has not seen, and what the client reports; waits up to `seconds`."""
         with self._waiting:
-            messages = self._consumer.consume(self._appetite, seconds)
-        if not messages:
-            return None
-        errors: list[tuple[int, KafkaError]] = []
-        if any(map(Message.error, messages)):  # accessors are mapped, not called: a third of their cost
-            errors = [(-1 if (p := m.partition()) is None else p, e) for m in messages if (e := m.error())]
-            messages = [m for m in messages if not m.error()]
-        partition = np.fromiter(map(Message.partition, messages), np.int32, len(messages))
-        offset = np.fromiter(map(Message.offset, messages), np.int64, len(messages))
-        wanted = buffer.wanted(partition, offset)
-        if wanted is not None:
-            messages = [messages[i] for i in np.flatnonzero(wanted).tolist()]
-            partition, offset = partition[wanted], offset[wanted]
-        arrived = np.fromiter((at for _, at in map(Message.timestamp, messages)), np.int64, len(messages))
-        values = list(map(Message.value, messages))
-        readings = self._decoder.decode(values, buffer.keys).readings
-        self._adapt(values, len(readings))
-        return Taken(partition, offset, arrived, readings, errors)
+            received = self._receiver.take(self._appetite, seconds)
+        taken = [found for number, messages in received.runs if (found := self._decoded(buffer, number, messages))]
+        self._adapt(received, sum(len(found.readings) for found in taken))
+        return taken, received.news
 
-    def _adapt(self, values: Sequence[bytes | None], readings: int) -> None:
-        if not values:
+    def _decoded(self, buffer: Buffer, number: int, messages: Messages) -> Taken | None:
+        partition = np.full(len(messages), number, np.int32)
+        if (wanted := buffer.wanted(partition, messages.offset)) is not None:
+            partition, messages = partition[wanted], messages.take(wanted)
+            if not len(messages):
+                return None
+        readings = self._decoder.decode(messages.values, buffer.keys).readings
+        return Taken(partition, messages.offset, messages.arrived, readings)
+
+    def _adapt(self, received: Received, readings: int) -> None:
+        if not (count := len(received)):
             return
-        size = sum(map(len, filter(None, values))) / len(values)
-        by_readings = self._readings / max(1.0, readings / len(values))
+        size = sum(int(messages.values.length.sum()) for _, messages in received.runs) / count
+        by_readings = self._readings / max(1.0, readings / count)
         self._appetite = max(1, int(min(MESSAGES_A_TAKE, by_readings, BYTES_A_TAKE / max(1.0, size))))
