@@ -17,7 +17,7 @@ void weave(const part *parts, int64_t count, int64_t n, char *out, int64_t *star
         start[i] = at;
         for (const part *p = parts; p < parts + count; p++) {
             int64_t from = p->bounds ? p->bounds[i] : 0, bytes = p->bounds ? p->bounds[i + 1] - from : p->length;
-            memcpy(out + at, p->data + from, bytes);
+            if (bytes) memcpy(out + at, p->data + from, bytes); /* an empty column may have no data at all */
             at += bytes;
         }
         length[i] = at - start[i];
