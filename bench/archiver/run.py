@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from confluent_kafka import TopicPartition
 from meterpipe.adapters.archiver import Archiver
+from meterpipe.adapters.batches import new_receiver
 from meterpipe.adapters.kafka import new_consumer, new_producer
 from meterpipe.adapters.lake import count_rows, open_existing
 from meterpipe.adapters.s3 import ensure_bucket, location_of
@@ -172,16 +173,20 @@ def archive(config: WorkerConfig, readings: int) -> dict[str, Any]:
 
 
 def take(config: WorkerConfig, _: int) -> dict[str, Any]:
-    """Every message of the topic, its value touched, nothing done with it."""
+    """Every message of the topic, as the archiver takes them, and nothing done with it."""
     topic = names_of(config.pipeline).readings
     consumer = new_consumer(config.kafka, "bench-take", auto_offset_reset="error")
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+    receiver = new_receiver(consumer)
+    places = [TopicPartition(topic, p, 0) for p in range(PARTITIONS)]
+    receiver.follow(places)
+    consumer.assign(places)
     expected = sum(consumer.get_watermark_offsets(TopicPartition(topic, p))[1] for p in range(PARTITIONS))
     taken, figures = 0, {}
     settle_memory()
     with timed(figures):
         while taken < expected:
-            taken += len([m.value() for m in consumer.consume(20_000, 0.05)])
+            taken += len(receiver.take(20_000, 0.05))
+    receiver.close()
     consumer.close()
     return figures
 

@@ -33,6 +33,7 @@ from meterpipe.spec.names import names_of
 from rich.console import Console
 from rich.table import Table
 
+from bench.engine.limit import WAYS
 from bench.engine.results import read_results
 from bench.engine.workload import GRACE_S, PARTITIONS, Workload, load
 from bench.peers.flush import ensure_flushed
@@ -110,12 +111,12 @@ def run_ours(
     return figures
 
 
-def run_limit(kafka: KafkaConnection, topic: str) -> dict[str, Any]:
+def run_limit(kafka: KafkaConnection, topic: str, way: str) -> dict[str, Any]:
     """What reading the topic costs without doing anything with it."""
-    command = [sys.executable, "-m", "bench.engine.limit", kafka.bootstrap_servers, topic]
+    command = [sys.executable, "-m", "bench.engine.limit", kafka.bootstrap_servers, topic, way]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    console.log(f"client alone: {figures['readings_per_cpu_second']:,.0f} messages per CPU-second")
+    console.log(f"client alone, {way}: {figures['readings_per_cpu_second']:,.0f} messages per CPU-second")
     return figures
 
 
@@ -136,8 +137,9 @@ def measure(kafka: KafkaConnection, workload: Workload, options: argparse.Namesp
             console.log(f"{setting.name}: {runs[-1]['readings_per_cpu_second']:,.0f} readings per CPU-second")
         yield summary(setting.name, runs) | {"setting": setting, "differences": runs[0].get("differences")}
     topic = load(kafka, workload, Format.JSON)
-    runs = [run_limit(kafka, topic) for _ in range(options.runs)]
-    yield summary("limit: the client alone, JSON not decoded", runs) | {"differences": None}
+    for way in WAYS:
+        runs = [run_limit(kafka, topic, way) for _ in range(options.runs)]
+        yield summary(f"limit: the client alone, {way}, nothing decoded", runs) | {"differences": None}
     if not options.peers:
         return
     warmup = load(kafka, Workload(min(workload.readings, 2_000_000), workload.meters, seed=2), Format.JSON)

@@ -1,6 +1,8 @@
 """Batches in and out of Kafka: one contract for messages in columns, however they are taken and sent."""
 
+import gc
 import secrets
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -110,13 +112,29 @@ def test_taking_goes_on_where_the_assignment_says(kafka, topic, receiver_of):
     reader = Assigned(kafka, receiver_of, [TopicPartition(topic, 1, 90)])
     found, _, _ = reader.read(1, most=4)
     assert [row[0] for row in rows_of(found[1])] == list(range(90, 100))
-    again = [TopicPartition(topic, 1, 95)]  # assigned anew: what lies in the queue from before does not come out
-    reader.consumer.assign([])
-    reader.receiver.follow(again)
-    reader.consumer.assign(again)
-    found, _, _ = reader.read(1)
+    for start in (95, 20, 99, 0, 50):  # assigned anew: what lies in the queue from before does not come out
+        again = [TopicPartition(topic, 1, start)]
+        if start == 20:
+            reader.consumer.assign([])
+        reader.receiver.follow(again)
+        reader.consumer.assign(again)
+        found, _, _ = reader.read(1, most=30)
+        assert [row[0] for row in rows_of(found[1])] == list(range(start, 100))
     reader.close()
-    assert [row[0] for row in rows_of(found[1])] == list(range(95, 100))
+
+
+def test_a_consumer_that_is_dropped_with_messages_unread_is_gone_at_once(kafka, topic, receiver_of):
+    producer = new_producer(kafka)
+    for number in range(1000):
+        producer.produce(topic, b"x" * 100, None, number % 3)
+    producer.flush(20)
+    reader = Assigned(kafka, receiver_of, [TopicPartition(topic, number, 0) for number in range(3)])
+    while not len(reader.receiver.take(10, 0.1)):
+        pass
+    began = time.monotonic()
+    del reader
+    gc.collect()
+    assert time.monotonic() - began < 20  # it would wait for its messages for ever
 
 
 def test_members_of_a_group_hand_over_to_each_other(kafka, topic, receiver_of):

@@ -1,6 +1,7 @@
 """Messages as librdkafka hands them over, many in a call."""
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,14 +26,26 @@ class NativeReceiver:
         self._consumer = consumer
         self._client = handle_of(consumer)
         self._queue = rdkafka().rd_kafka_queue_new(self._client)
+        # a client that goes while messages of its lie in a queue waits for them for ever
+        self._let_go = weakref.finalize(self, rdkafka().rd_kafka_queue_destroy, self._queue)
+        self._followed: list[tuple[bytes, int]] = []
         self._pointers = np.empty(0, np.uint64)
         self._timestamp, self._destroy = map(address_of, ("rd_kafka_message_timestamp", "rd_kafka_message_destroy"))
         self._columns = columns().message_columns()
 
     def follow(self, places: Sequence[TopicPartition]) -> None:
         """Have these partitions' messages come here; before they are assigned, so that none goes elsewhere."""
-        for place in places:
-            queue = rdkafka().rd_kafka_queue_get_partition(self._client, place.topic.encode(), place.partition)
+        self._followed = [(place.topic.encode(), place.partition) for place in places]
+        self._forward()
+
+    def _forward(self) -> None:
+        """Lead the partitions' queues into ours; what lies in them comes along.
+
+        Again and again: whenever a partition stops being fetched, be it only to go on elsewhere, librdkafka cuts its
+        queue off, at a time of its own.
+        """
+        for topic, partition in self._followed:
+            queue = rdkafka().rd_kafka_queue_get_partition(self._client, topic, partition)
             rdkafka().rd_kafka_queue_forward(queue, self._queue)
             rdkafka().rd_kafka_queue_destroy(queue)
 
@@ -43,6 +56,7 @@ class NativeReceiver:
             if message.error() is None:
                 raise RuntimeError(f"{message.topic()}[{message.partition()}] was assigned, but not followed")
             news.append(news_of(message))
+        self._forward()
         if len(self._pointers) < most:
             self._pointers = np.empty(most, np.uint64)
         where = self._pointers.ctypes.data
@@ -57,7 +71,7 @@ class NativeReceiver:
 
     def close(self) -> None:
         """Let go of the queue, and of what it holds."""
-        rdkafka().rd_kafka_queue_destroy(self._queue)
+        self._let_go()
 
     def _traces(self, count: int) -> list[str]:
         """W3C contexts of the first messages: few, because reading a header costs more than decoding a reading."""
