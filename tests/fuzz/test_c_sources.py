@@ -23,6 +23,8 @@ def run_sanitized(folder, examples, change=lambda text: text):
         source.write_text(change((CORE / source.name).read_text()))
         subprocess.run(["gcc", *FLAGS, "-o", folder / f"lib{name}.so", source], check=True)
     found = subprocess.run(["gcc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True)
+    if not Path(found.stdout.strip()).is_absolute():
+        pytest.skip("this gcc comes without its sanitizers")
     environment = os.environ | {"LD_PRELOAD": found.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
     command = [sys.executable, Path(__file__).with_name("sanitized.py"), folder, str(examples)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
