@@ -376,11 +376,13 @@ def assert_exact(config: WorkerConfig, expected: Expected, found: dict[int, pa.T
     """Each window once and right, on the topics or as `found`; every reading accounted for."""
     found = results_of(config) if found is None else found
     for window, table in expected.windows.items():
-        assert differences(table, found[window], exact_sums=True) == [], f"windows of {window} s"
-    balance, wanted = balance_of(config), expected.balance
-    assert balance == Balance(
-        wanted.raw, wanted.windows, wanted.duplicates, wanted.superseded, wanted.late, wanted.dead_letters, open=0
+        wrong = differences(table, found[window], exact_sums=True)
+        assert not wrong, f"windows of {window} s: {wrong}"
+    balance, counts = balance_of(config), expected.balance
+    wanted = Balance(
+        counts.raw, counts.windows, counts.duplicates, counts.superseded, counts.late, counts.dead_letters, open=0
     )
+    assert balance == wanted, f"{balance}, not {wanted}"
 
 
 def reading(meter: str, ts: int, value: object, **more: object) -> bytes:

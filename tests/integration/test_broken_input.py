@@ -279,7 +279,8 @@ def recreate(config):
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
 def test_a_recreated_topic_is_read_from_its_beginning_with_the_windows_still_open(pipeline, tmp_path, running):
-    config, base = pipeline(schema=False), recently()
+    hasty = {"commitIntervalMs": 100}  # commits before it is noticed that the topic is another one
+    config, base = pipeline({"aggregator": hasty}, schema=False), recently()
     home = home_of(config, "m")
     before = [(home, reading("m", base + i * 1000, 1.0)) for i in range(10)]
     after = [(home, reading("m", base + i * 1000, 1.0)) for i in range(10, 25)]

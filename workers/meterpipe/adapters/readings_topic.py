@@ -40,6 +40,11 @@ class TopicIdentity:
         """The topic's UUID, None if there is no such topic. Raises KafkaException if no broker answers."""
         return _uuid(self._request())
 
+    def awaited(self) -> str | None:
+        """As `now`, but what was asked for last by `ask` is waited for."""
+        asked, self._asked = self._asked or self._request(), None
+        return _uuid(asked)
+
     def ask(self) -> None:
         """Begin to ask, without waiting."""
         self._asked = self._request()

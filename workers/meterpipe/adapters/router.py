@@ -39,6 +39,11 @@ class OwnedRoutes(Owned[Position]):
         self.keys = KeyTable()
         self.raw = self.told = 0
 
+    @property
+    def hint(self) -> str:
+        """The topic the committed offset is of: there is no changelog that could tell."""
+        return self.state.topic_id
+
 
 class Router(Stateful[OwnedRoutes]):
     """Sends readings on by the routes, exactly once. See `worker.ports.Worker`.
@@ -61,10 +66,11 @@ class Router(Stateful[OwnedRoutes]):
 
     def _restore(self, consumer: Consumer, where: TopicPartition) -> OwnedRoutes:
         low, high = consumer.get_watermark_offsets(TopicPartition(where.topic, where.partition), TIMEOUT)
-        if where.offset > high:
+        anew = where.offset > high or (where.metadata or self._topic.id) != self._topic.id
+        if anew:
             log.warning("%s was created anew: starting at its beginning", where.topic)
-        begin = where.offset if low <= where.offset <= high else low
-        if 0 <= where.offset < low:
+        begin = where.offset if where.offset >= low and not anew else low
+        if 0 <= where.offset < low and not anew:
             self._telemetry.count(Metric.LOST, low - where.offset)
             log.error("%s[%d]: %d messages expired before they were read", where.topic, where.partition,
                       low - where.offset)  # fmt: skip

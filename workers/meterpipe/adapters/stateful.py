@@ -214,11 +214,14 @@ class Stateful(ABC, Generic[O]):
             return
         self._watched_at = now
         self._tell_lag()
-        answer = self._identity.answer()
-        if answer and answer[0] and answer[0] != self._topic.id:
-            raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC, f"{self._source} was created anew"))
+        if (answer := self._identity.answer()) and answer[0]:
+            self._expect_same(answer[0])
         if not self._identity.asking:
             self._identity.ask()
+
+    def _expect_same(self, topic_id: str | None) -> None:
+        if topic_id != self._topic.id:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC, f"{self._source} was created anew"))
 
     def _tell_lag(self) -> None:
         """From this thread: another one would wait for the client, seconds at times."""
@@ -247,6 +250,7 @@ class Stateful(ABC, Generic[O]):
             self._committed_at = self._tried_at
             return
         with self._telemetry.span("commit", list(self._links), partitions=len(moved), readings=self._pending):
+            self._identity.ask()
             for number, owned in moved.items():
                 self._put_out(number, owned)
                 self._log_change(number, owned)
@@ -256,6 +260,9 @@ class Stateful(ABC, Generic[O]):
                 TopicPartition(self._source, number, owned.state.next_offset, owned.hint)
                 for number, owned in moved.items()
             ]
+            # The client goes on at the old offset in a topic that was created anew. It was asked for after all of this
+            # had been taken: if it is the same now, all of this came from it.
+            self._expect_same(self._identity.awaited())
             self._out.commit(offsets, self._metadata)
         self._committed_at = time.monotonic()
         for number, owned in moved.items():

@@ -14,10 +14,11 @@ from meterpipe.core.messages import Payloads
 from meterpipe.spec.connections import KafkaConnection
 
 TIMEOUT = 60.0
-HUNG_SECONDS = 90.0
-"""A transactional call that takes so long, against its own timeout, never ends (seen when a broker restarted in it).
-The process is ended then, its stacks in the log: its transaction has timed out long since, and a successor goes on."""
-CALL_SECONDS = 20.0
+CALL_SECONDS = 10.0
+HUNG_SECONDS = 2 * CALL_SECONDS
+"""A transactional call that takes so long, against its own timeout, never ends: librdkafka waits for a coordinator that
+it has thrown away (its issues 5456 and 5511). The process is ended then, its stacks in the log: its transaction has
+timed out long since, and a successor goes on."""
 TRANSACTION_MS = 10_000
 """After this the broker aborts what a killed worker left open; until then its successor waits for the outcome."""
 CLIENT_LIMIT = 1_000_000_000
@@ -45,6 +46,7 @@ class Transactions:
             message_max_bytes=CLIENT_LIMIT,
             linger_ms=20,
             queue_buffering_max_messages=QUEUE_MESSAGES,
+            metadata_recovery_strategy="none",  # `rebootstrap` throws the coordinator away, see HUNG_SECONDS
         )
         self._sender = new_sender(self._producer)
         self._producer.init_transactions(TIMEOUT)
@@ -94,17 +96,15 @@ class Transactions:
         broker refuses the commit if they belong to somebody else by now, and that is what keeps a sleeper from
         committing once it wakes. Raises KafkaException; then the transaction has to be aborted.
         """
-        with _ended_if_hung():
-            _until_done(lambda: self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
-            _until_done(lambda: self._producer.commit_transaction(CALL_SECONDS))
+        _until_done(lambda: self._producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
+        _until_done(lambda: self._producer.commit_transaction(CALL_SECONDS))
         self.open = False
 
     def abort(self) -> None:
         """Make all records since the last commit void. Raises BrokenProducerError."""
         if self.open:
             try:
-                with _ended_if_hung():
-                    _until_done(lambda: self._producer.abort_transaction(CALL_SECONDS))
+                _until_done(lambda: self._producer.abort_transaction(CALL_SECONDS))
             except KafkaException as failed:
                 raise BrokenProducerError(failed.args[0].str()) from failed
             self.open = False
@@ -129,7 +129,8 @@ def _until_done(call: Callable[[], Any]) -> None:
     deadline = time.monotonic() + CALL_SECONDS
     while True:
         try:
-            call()
+            with _ended_if_hung():
+                call()
             return
         except KafkaException as failed:
             if not failed.args[0].retriable() or time.monotonic() > deadline:
