@@ -50,7 +50,7 @@ def run(config: WorkerConfig) -> dict[str, Any]:
     timed(json_scan.Scanner, "scan", "scan", spent)
     timed(json_codec.JsonDecoder, "_decode_piece", "decode", spent)
     timed(codecs, "decode_envelope", "decode", spent)
-    timed(codecs, "_intern_json", "keys", spent)
+    timed(codecs, "_intern_rest", "keys", spent)
     timed(codecs, "_intern_envelope", "keys", spent)
     timed(windows.Windows, "add", "merge", spent)
     timed(Partition, "take", "rest of take", spent)

@@ -21,7 +21,7 @@ from meterpipe.core.json_codec import JsonColumns, JsonDecoder
 from meterpipe.core.json_scan import Scanned, Scanner, is_built
 from meterpipe.core.messages import Payloads
 from meterpipe.core.murmur2 import partition_of
-from meterpipe.core.readings import EMPTY, Key, KeyTable, Readings
+from meterpipe.core.readings import EMPTY, Key, KeyTable, Readings, readings_of
 from meterpipe.spec.models import KeyRule, ReadingsFormat
 from meterpipe.spec.models import Readings as ReadingsSpec
 
@@ -100,7 +100,7 @@ class Decoder:
         parts = []
         if self._scanner:
             scanned = self._scanner.scan(payloads, keys)
-            parts.append(_intern_scanned(scanned, keys, admit))
+            parts.append(_intern_rest(scanned, scanned.key, scanned.unknown, keys, admit))
             rest = np.delete(rest, scanned.message) if len(scanned.message) else rest
         if len(rest):
             parts += self._decode_by_format(payloads.take(rest), rest, keys, admit)
@@ -136,8 +136,7 @@ class Decoder:
             return [_controls(values, indices, [_unaccepted(index, "JSON") for index in indices.tolist()])]
         parts = []
         for columns, rejects in self._json.pieces(values, indices):
-            readings, refused = _intern_json(columns, keys, admit)
-            parts.append(Decoded(readings, refused))
+            parts.append(_intern_json(columns, keys, admit))
             if rejects:
                 parts.append(_controls(values, indices, rejects))
         return parts
@@ -165,49 +164,24 @@ def _unaccepted(index: int, what: str) -> Reject:
     return Reject(index, Reason.UNKNOWN_FORMAT, f"the pipeline does not accept {what} (readings.formats)")
 
 
-def _intern_json(columns: JsonColumns, keys: KeyTable, admit: Admit) -> tuple[Readings, list[Reject]]:
-    count = len(columns.ts)
-    ids = np.fromiter(map(keys.ids.get, columns.keys, repeat(-1)), np.int32, count)
+def _intern_json(columns: JsonColumns, keys: KeyTable, admit: Admit) -> Decoded:
+    ids = np.fromiter(map(keys.ids.get, columns.keys, repeat(-1)), np.int32, len(columns.keys))
+    unknown = [columns.keys[at] for at in np.flatnonzero(ids < 0).tolist()]
+    return _intern_rest(columns, ids, unknown, keys, admit)
+
+
+def _intern_rest(
+    columns: JsonColumns | Scanned, ids: npt.NDArray[np.int32], unknown: list[Key], keys: KeyTable, admit: Admit
+) -> Decoded:
+    """Readings of one message each. `unknown`: the keys of those without an id (-1): new and refused ones, few."""
     refused: list[Reject] = []
-    for at in np.flatnonzero(ids < 0).tolist():  # new keys, and refused ones: few
-        key = columns.keys[at]
-        if (known := keys.ids.get(key)) is not None:
-            ids[at] = known
-        elif why := admit(key):
+    for at, key in zip(np.flatnonzero(ids < 0).tolist(), unknown, strict=True):
+        if (known := keys.ids.get(key)) is None and (why := admit(key)):
             refused.append(Reject(int(columns.message[at]), *why))
         else:
-            ids[at] = keys.add(key)
-    readings = Readings(
-        key=ids,
-        ts=columns.ts,
-        value=columns.value,
-        interval_s=columns.interval_s,
-        quality=columns.quality,
-        revision=columns.revision,
-        message=columns.message,
-        row=np.zeros(count, np.int32),
-    )
-    return (readings.take(ids >= 0) if refused else readings), refused
-
-
-def _intern_scanned(scanned: Scanned, keys: KeyTable, admit: Admit) -> Decoded:
-    refused: list[Reject] = []
-    for at, key in zip(np.flatnonzero(scanned.key < 0).tolist(), scanned.unknown, strict=True):
-        if (known := keys.ids.get(key)) is None and (why := admit(key)):
-            refused.append(Reject(int(scanned.message[at]), *why))
-        else:
-            scanned.key[at] = keys.add(key) if known is None else known
-    readings = Readings(
-        key=scanned.key,
-        ts=scanned.ts,
-        value=scanned.value,
-        interval_s=scanned.interval_s,
-        quality=scanned.quality,
-        revision=scanned.revision,
-        message=scanned.message,
-        row=np.zeros(len(scanned.key), np.int32),
-    )
-    return Decoded(readings.take(readings.key >= 0) if refused else readings, refused)
+            ids[at] = keys.add(key) if known is None else known
+    readings = readings_of(columns, ids, columns.message)
+    return Decoded(readings.take(ids >= 0) if refused else readings, refused)
 
 
 def _intern_envelope(value: bytes, index: int, keys: KeyTable, admit: Admit) -> Decoded:
@@ -226,16 +200,8 @@ def _intern_envelope(value: bytes, index: int, keys: KeyTable, admit: Admit) -> 
         rows = columns.row[np.isin(columns.codes, [code for code, _ in whys])]
         others = f", and {len(whys) - 1} more like it" if len(whys) > 1 else ""
         rejects.append(Reject(index, reason, whys[0][1] + others, rows=tuple(rows.tolist())))
-    readings = Readings(
-        key=table[columns.codes],
-        ts=columns.ts,
-        value=columns.value,
-        interval_s=columns.interval_s,
-        quality=columns.quality,
-        revision=columns.revision,
-        message=np.full(len(columns.codes), index, np.int32),
-        row=columns.row,
-    )
+    messages = np.full(len(columns.codes), index, np.int32)
+    readings = readings_of(columns, table[columns.codes], messages, columns.row)
     return Decoded(readings.take(readings.key >= 0) if (table < 0).any() else readings, rejects)
 
 
@@ -251,16 +217,7 @@ def _intern_avro(columns: AvroColumns, keys: KeyTable, admit: Admit) -> Decoded:
         else:
             table[code] = keys.add(key) if known is None else known
     ids = table[columns.codes]
-    readings = Readings(
-        key=ids,
-        ts=columns.ts,
-        value=columns.value,
-        interval_s=columns.interval_s,
-        quality=columns.quality,
-        revision=columns.revision,
-        message=columns.message,
-        row=np.zeros(len(ids), np.int32),
-    )
+    readings = readings_of(columns, ids, columns.message)
     if not refused:
         return Decoded(readings)
     rejects = [

@@ -8,6 +8,7 @@ Two forms of the same thing:
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,40 @@ class Readings(Columns):
     revision: npt.NDArray[np.uint16]
     message: npt.NDArray[np.int32]
     row: npt.NDArray[np.int32]
+
+
+class _Measured(Protocol):
+    """Decoded columns of n readings, in the types of `Readings`, whatever the format they came in."""
+
+    @property
+    def ts(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def value(self) -> npt.NDArray[np.float64]: ...
+    @property
+    def interval_s(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def quality(self) -> npt.NDArray[np.uint8]: ...
+    @property
+    def revision(self) -> npt.NDArray[np.uint16]: ...
+
+
+def readings_of(
+    columns: _Measured,
+    key: npt.NDArray[np.int32],
+    message: npt.NDArray[np.int32],
+    row: npt.NDArray[np.int32] | None = None,
+) -> Readings:
+    """Readings of decoded columns; without `row` each has a message to itself."""
+    return Readings(
+        key=key,
+        ts=columns.ts,
+        value=columns.value,
+        interval_s=columns.interval_s,
+        quality=columns.quality,
+        revision=columns.revision,
+        message=message,
+        row=np.zeros(len(key), np.int32) if row is None else row,
+    )
 
 
 EMPTY = Readings.of_dtypes(np.int32, np.int64, np.float64, np.int32, np.uint8, np.uint16, np.int32, np.int32)

@@ -11,6 +11,8 @@ import os
 from confluent_kafka import Consumer, Producer
 
 from meterpipe.adapters.batches import library, plain
+from meterpipe.adapters.batches.native_receiver import NativeReceiver
+from meterpipe.adapters.batches.native_sender import NativeSender
 from meterpipe.adapters.batches.ports import Receiver, Sender, Taken
 
 __all__ = ["Receiver", "Sender", "Taken", "new_receiver", "new_sender"]
@@ -24,8 +26,6 @@ SWITCH = "METERPIPE_NATIVE"
 def new_receiver(consumer: Consumer) -> Receiver:
     """What takes the consumer's messages. Close it before the consumer."""
     if _is_native():
-        from meterpipe.adapters.batches.native_receiver import NativeReceiver
-
         return NativeReceiver(consumer)
     return plain.PlainReceiver(consumer)
 
@@ -33,8 +33,6 @@ def new_receiver(consumer: Consumer) -> Receiver:
 def new_sender(producer: Producer) -> Sender:
     """What hands many messages to the producer at once."""
     if _is_native():
-        from meterpipe.adapters.batches.native_sender import NativeSender
-
         return NativeSender(producer)
     return plain.PlainSender(producer)
 

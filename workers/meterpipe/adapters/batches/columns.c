@@ -1,6 +1,6 @@
 /* Messages of librdkafka to columns and back: what cannot be done for a batch at once from Python.
  *
- * Loaded by native.py, which names librdkafka's functions: this file needs no header and no library but C's. */
+ * Loaded by library.py, which names librdkafka's functions: this file needs no header and no library but C's. */
 
 #include <stdint.h>
 #include <string.h>

@@ -13,7 +13,7 @@ from meterpipe.core.envelope_codec import decode_envelope
 from meterpipe.core.ingest.arrow_bounds import check_stream
 from meterpipe.core.ingest.rows import MAX_PROBLEMS, MAX_READINGS, Parsed, Problem, Rows, rows_of_json
 from meterpipe.core.json_codec import JsonDecoder
-from meterpipe.core.readings import READING_SCHEMA, Readings
+from meterpipe.core.readings import READING_SCHEMA, readings_of
 from meterpipe.spec.models import Readings as ReadingsSpec
 
 _RAW = msgspec.json.Decoder(list[msgspec.Raw])
@@ -116,17 +116,7 @@ class ArrowBody:
         refused = _counts(rejects)
         if columns is None:
             return Parsed(problems=problems, refused=refused)
-        readings = Readings(
-            key=columns.codes,
-            ts=columns.ts,
-            value=columns.value,
-            interval_s=columns.interval_s,
-            quality=columns.quality,
-            revision=columns.revision,
-            message=columns.row,
-            row=np.zeros(len(columns.row), np.int32),
-        )
-        return Parsed(Rows(columns.keys, readings), problems, refused)
+        return Parsed(Rows(columns.keys, readings_of(columns, columns.codes, columns.row)), problems, refused)
 
 
 def problem_of(reject: Reject, index: int | None, names: Mapping[str, str]) -> Problem:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from meterpipe.core.codecs import admit_any
 from meterpipe.core.deadletters import Reason
 from meterpipe.core.json_codec import JsonColumns
-from meterpipe.core.readings import EMPTY, Key, Readings
+from meterpipe.core.readings import EMPTY, Key, Readings, readings_of
 
 PARTS = ("meter", "metric", "attribute")
 MAX_READINGS = 100_000
@@ -80,21 +80,8 @@ class Parsed:
 def rows_of_json(columns: JsonColumns) -> Rows:
     """Rows of decoded JSON; `columns.message` are the indices. Keys are told apart by C-level maps."""
     place = {key: code for code, key in enumerate(dict.fromkeys(columns.keys))}
-    count = len(columns.ts)
-    codes = np.fromiter(map(place.__getitem__, columns.keys), np.int32, count)
-    return Rows(
-        list(place),
-        Readings(
-            key=codes,
-            ts=columns.ts,
-            value=columns.value,
-            interval_s=columns.interval_s,
-            quality=columns.quality,
-            revision=columns.revision,
-            message=columns.message,
-            row=np.zeros(count, np.int32),
-        ),
-    )
+    codes = np.fromiter(map(place.__getitem__, columns.keys), np.int32, len(columns.keys))
+    return Rows(list(place), readings_of(columns, codes, columns.message))
 
 
 def screen(parsed: Parsed, admit: Admit, latest: int, names: Mapping[str, str], told: int = MAX_PROBLEMS) -> Parsed:
