@@ -10,7 +10,7 @@ from meterpipe.adapters.kafka import topic_info
 from meterpipe.adapters.stateful import Stateful
 from meterpipe.adapters.stateful_partitions import Owned
 from meterpipe.adapters.tracing import current_traceparent
-from meterpipe.adapters.transaction import TIMEOUT
+from meterpipe.adapters.transaction import ANY_BATCH, TIMEOUT
 from meterpipe.core.codecs import CONTENT_ENVELOPE, CONTENT_JSON, admit_in
 from meterpipe.core.messages import Messages
 from meterpipe.core.partition import screen_ahead
@@ -52,6 +52,7 @@ class Router(Stateful[OwnedRoutes]):
     """
 
     kind = "router"
+    batch = ANY_BATCH
 
     def __init__(self, config: WorkerConfig, telemetry: Telemetry) -> None:
         names = names_of(config.pipeline)

@@ -20,7 +20,7 @@ from meterpipe.adapters.kafka import TopicInfo, new_admin, new_consumer, topic_i
 from meterpipe.adapters.readings_topic import TopicIdentity
 from meterpipe.adapters.stateful_partitions import Owned
 from meterpipe.adapters.tracing import MAX_LINKS
-from meterpipe.adapters.transaction import TIMEOUT, BrokenProducerError, Transactions
+from meterpipe.adapters.transaction import OWNED_BATCH, TIMEOUT, BrokenProducerError, Transactions
 from meterpipe.core.deadletters import Origin, Reject, headers_of
 from meterpipe.core.idle import idle_watermark
 from meterpipe.core.messages import Messages
@@ -59,6 +59,8 @@ class Stateful(ABC, Generic[O]):
     """A worker with state, exactly once. See `worker.ports.Worker`. What it does with messages is the subclass's."""
 
     kind: str
+    batch = OWNED_BATCH
+    """Bytes that all topics it writes to take at once."""
 
     def __init__(self, config: WorkerConfig, telemetry: Telemetry, source: str, changelog: str) -> None:
         """`source`: the topic it reads; `changelog`: the topic of its state, with as many partitions."""
@@ -73,7 +75,7 @@ class Stateful(ABC, Generic[O]):
         self._counts: list[tuple[Metric, int, dict[str, str]]] = []  # told once committed
         self._tried_at = self._committed_at = self._watched_at = time.monotonic()
         self._identity = TopicIdentity(new_admin(config.kafka), source)
-        self._out = Transactions(config.kafka, f"{self._names.group(self.kind)}-{uuid4()}")
+        self._out = Transactions(config.kafka, f"{self._names.group(self.kind)}-{uuid4()}", self.batch)
         self._consumer = new_consumer(
             config.kafka, self._names.group(self.kind), auto_offset_reset="error", enable_partition_eof=True
         )

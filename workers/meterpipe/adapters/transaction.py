@@ -12,6 +12,7 @@ from meterpipe.adapters.batches import new_sender
 from meterpipe.adapters.kafka import new_producer
 from meterpipe.core.messages import Payloads
 from meterpipe.spec.connections import KafkaConnection
+from meterpipe.spec.topics import MAX_MESSAGE
 
 TIMEOUT = 60.0
 CALL_SECONDS = 10.0
@@ -26,6 +27,12 @@ CLIENT_LIMIT = 1_000_000_000
 
 QUEUE_MESSAGES = 800_000
 
+OWNED_BATCH, ANY_BATCH = MAX_MESSAGE - 1024 * 1024, 1_000_000
+"""Bytes sent at once to topics that are ours, and to those whose limit may be Kafka's default."""
+COLLECT_MS = 5000
+"""How long messages may wait to be sent together, which a commit ends. Of a partition whose messages are ready while
+others of it are under way, librdkafka's thread asks again and again without a pause: at worst all the time."""
+
 Headers = Sequence[tuple[str, bytes]]
 Delivered = Callable[[Any, Message], None]
 
@@ -37,14 +44,17 @@ class BrokenProducerError(Exception):
 class Transactions:
     """A transactional producer. One transaction is open at a time; it begins with the first record."""
 
-    def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
+    def __init__(self, connection: KafkaConnection, transactional_id: str, batch: int = OWNED_BATCH) -> None:
+        """`batch`: bytes that every topic it writes to takes at once."""
         self.open = False
         self._producer = new_producer(
             connection,
             transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_MS,
             message_max_bytes=CLIENT_LIMIT,
-            linger_ms=20,
+            linger_ms=COLLECT_MS,
+            batch_size=batch,
+            batch_num_messages=1_000_000,
             queue_buffering_max_messages=QUEUE_MESSAGES,
             metadata_recovery_strategy="none",  # `rebootstrap` throws the coordinator away, see HUNG_SECONDS
         )
@@ -69,7 +79,7 @@ class Transactions:
                 )
                 return
             except BufferError:
-                self._producer.poll(0.1)
+                self._producer.flush(0.1)
 
     def produce_all(self, topic: str, partition: int, values: Payloads, keys: Payloads) -> None:
         """Add many records; waits while the client's queue is full."""

@@ -8,6 +8,7 @@ from meterpipe.spec.models import MeterPipeline
 from meterpipe.spec.names import Names, names_of
 
 MAX_MESSAGE = 8 * 1024 * 1024
+"""Bytes an owned topic takes at once, at least: a message, or a batch of them as it is sent."""
 DEAD_LETTER_ROOM = 65_536  # bytes: a dead letter is the refused message plus headers that say why
 
 # State is small and rewritten all the time: small segments, closed soon, so that compaction keeps up.
@@ -18,6 +19,7 @@ COMPACTED = MappingProxyType(
         "segment.ms": "600000",
         "min.cleanable.dirty.ratio": "0.2",
         "delete.retention.ms": "60000",
+        "max.message.bytes": str(MAX_MESSAGE),
     }
 )
 
@@ -34,11 +36,12 @@ class TopicPlan:
 
 
 def plan_topics(pipeline: MeterPipeline, max_message: int = MAX_MESSAGE) -> list[TopicPlan]:
-    """All topics of `pipeline`; `max_message` is the largest message in bytes its readings topic takes."""
+    """All topics of `pipeline`; `max_message`: bytes of the largest message its readings topic takes."""
     names, readings = names_of(pipeline), pipeline.spec.kafka.topics.readings
     kept = {"retention.ms": str(readings.retention * 1000 if readings.retention >= 0 else -1)}
-    sized = kept | {"max.message.bytes": str(max_message)}
-    letters = kept | {"max.message.bytes": str(max_message + DEAD_LETTER_ROOM)}
+    largest = max(MAX_MESSAGE, max_message)
+    sized = kept | {"max.message.bytes": str(largest)}
+    letters = kept | {"max.message.bytes": str(largest + DEAD_LETTER_ROOM)}
 
     def topic(name: str, config: dict[str, str], owned: bool = True) -> TopicPlan:
         return TopicPlan(name, readings.partitions, readings.replicas, config, owned)

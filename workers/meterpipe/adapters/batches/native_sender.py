@@ -37,7 +37,7 @@ class NativeSender:
             for code in set(rows["error"].tolist()) - {KafkaError._QUEUE_FULL}:
                 raise KafkaException(KafkaError(code, f"{topic}[{partition}] does not take a message"))
             rows["error"] = 0
-            self._producer.poll(0.1)
+            self._producer.flush(0.1)
 
     def close(self) -> None:
         """Let go of the topics."""

@@ -50,7 +50,7 @@ class PlainSender:
                     produce(topic, value, key, partition)
                     break
                 except BufferError:
-                    self._producer.poll(0.1)
+                    self._producer.flush(0.1)
 
     def close(self) -> None:
         """Nothing is held."""
