@@ -68,6 +68,28 @@ def test_readings_wait_in_memory_while_the_lake_is_down_and_reading_stops_before
     assert_exactly(config, range(total))
 
 
+def test_an_archiver_that_had_stopped_reading_goes_on_with_what_a_rebalance_leaves_it(lake_down_and_up):
+    config, stop, start = lake_down_and_up
+    first, total = Archiver(config, Memory()), 30_000
+    send(config, range(100))
+    step_until(first, lambda: count_of(config) == 100)
+    stop()
+    send(config, range(100, total))
+    step_until(first, lambda: first._paused)
+    second = Archiver(config, Memory())
+
+    def both() -> tuple[Archiver, Archiver]:
+        second.step()
+        return first, second
+
+    step_until(first, lambda: [len(archiver._partitions.given) for archiver in both()] == [2, 2])
+    start()
+    step_until(first, lambda: all(archiver._buffer.positions() for archiver in both()) and count_of(config) == total)
+    for archiver in both():
+        archiver.close()
+    assert_exactly(config, range(total))
+
+
 def test_an_archiver_started_while_the_lake_is_down_begins_when_it_is_up(lake_down_and_up):
     config, stop, start = lake_down_and_up
     stop()

@@ -141,6 +141,7 @@ class Archiver:
             wait = self._settling.failed(self._clock())
             log.warning("cannot tell where the lake ends, trying again in %.1f s: %s", wait, explain(problem))
             return
+        self._consumer.resume(self._followed)  # librdkafka keeps a partition paused, whatever is assigned
         self._paused = False
         self._settling.succeeded(self._clock() + (GAP_SECONDS if self._partitions.gaps else WATCH_SECONDS))
 
@@ -170,13 +171,16 @@ class Archiver:
         """Stop or go on fetching; heartbeats and rebalances go on."""
         if full == self._paused:
             return
-        followed = [TopicPartition(self._topic, p) for p in self._partitions.apps]
         if full:
             log.warning("%d readings held and the lake does not take them: reading no further", self._held)
-            self._consumer.pause(followed)
+            self._consumer.pause(self._followed)
         else:
-            self._consumer.resume(followed)
+            self._consumer.resume(self._followed)
         self._paused = full
+
+    @property
+    def _followed(self) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, p) for p in self._partitions.apps]
 
     def _due(self, now: float) -> bool:
         if self._writer.pending:
