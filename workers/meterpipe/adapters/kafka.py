@@ -14,10 +14,14 @@ from meterpipe.spec.connections import KafkaConnection
 
 log = logging.getLogger(__name__)
 
+RECOVERY = {"topic.metadata.refresh.interval.ms": 10_000, "metadata.recovery.rebootstrap.trigger.ms": 10_000}
+"""librdkafka throws away brokers that an answer does not name any more, at worst all: a broker that is being stopped
+may answer that there are none. By default it looks for others after 5 minutes; until then it neither sends nor gets."""
+
 
 def settings(connection: KafkaConnection, **overrides: Any) -> dict[str, Any]:
     """librdkafka's properties of `connection`; `file:PATH` values are read, underscores in overrides become dots."""
-    properties: dict[str, Any] = {"bootstrap.servers": connection.bootstrap_servers}
+    properties: dict[str, Any] = RECOVERY | {"bootstrap.servers": connection.bootstrap_servers}
     for name, value in connection.properties.items():
         properties[name] = Path(value[5:]).read_text().strip() if value.startswith("file:") else value
     properties.update(dotted(overrides))
