@@ -3,7 +3,7 @@
 import logging
 import time
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, TopicPartition
 
 from meterpipe.adapters.counted import counted_decoder, counted_rule
 from meterpipe.adapters.kafka import topic_info
@@ -67,15 +67,14 @@ class Router(Stateful[OwnedRoutes]):
 
     def _restore(self, consumer: Consumer, where: TopicPartition) -> OwnedRoutes:
         low, high = consumer.get_watermark_offsets(TopicPartition(where.topic, where.partition), TIMEOUT)
-        anew = where.offset > high or (where.metadata or self._topic.id) != self._topic.id
-        if anew:
+        offset = where.offset
+        if offset > high or (where.metadata or self._topic.id) != self._topic.id:
             log.warning("%s was created anew: starting at its beginning", where.topic)
-        begin = where.offset if where.offset >= low and not anew else low
-        if 0 <= where.offset < low and not anew:
-            self._telemetry.count(Metric.LOST, low - where.offset)
-            log.error("%s[%d]: %d messages expired before they were read", where.topic, where.partition,
-                      low - where.offset)  # fmt: skip
-        return OwnedRoutes(Position(self._topic.id, begin), time.monotonic())
+            offset = OFFSET_INVALID  # what was committed is of another topic
+        if 0 <= offset < low:
+            self._telemetry.count(Metric.LOST, low - offset)
+            log.error("%s[%d]: %d messages expired before they were read", where.topic, where.partition, low - offset)
+        return OwnedRoutes(Position(self._topic.id, max(offset, low)), time.monotonic())
 
     def _take(self, number: int, owned: OwnedRoutes, messages: Messages) -> int:
         spec = self._spec.readings

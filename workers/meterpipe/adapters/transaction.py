@@ -44,7 +44,7 @@ class BrokenProducerError(Exception):
 class Transactions:
     """A transactional producer. One transaction is open at a time; it begins with the first record."""
 
-    def __init__(self, connection: KafkaConnection, transactional_id: str, batch: int = OWNED_BATCH) -> None:
+    def __init__(self, connection: KafkaConnection, transactional_id: str, batch: int) -> None:
         """`batch`: bytes that every topic it writes to takes at once."""
         self.open = False
         self._producer = new_producer(
