@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from meterpipe.core.avro_rows import AvroRows, reading_schema, varint, varints
+from meterpipe.core.avro_schema import LONGEST_SCHEMA
 from meterpipe.core.codecs import Decoder
 from meterpipe.core.deadletters import Reason
 from meterpipe.core.readings import KeyTable
@@ -216,6 +217,13 @@ def test_a_schema_that_holds_itself_or_explodes_ends():
     schema = OURS | {"fields": [*OURS["fields"], {"name": "bomb", "type": bomb}]}
     _, [reject] = decode([framed(OURS, reading())], Memory(_1=schema))
     assert "more than 10000 types" in reject.detail
+
+
+def test_a_schema_of_megabytes_is_not_parsed():
+    schema = OURS | {"doc": "x" * LONGEST_SCHEMA}
+    _, [reject] = decode([framed(OURS, reading())], Memory(_1=schema))
+    assert reject.reason is Reason.UNKNOWN_SCHEMA
+    assert f"at most {LONGEST_SCHEMA} are read" in reject.detail
 
 
 def test_out_of_range_values_are_refused_by_themselves():

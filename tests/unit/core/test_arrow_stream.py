@@ -3,11 +3,20 @@
 import pyarrow as pa
 import pytest
 from meterpipe.core import arrow_stream
-from meterpipe.core.arrow_stream import check_claims, is_plain, read_stream
+from meterpipe.core.arrow_stream import check_claims, is_plain, plain_columns, read_stream
 from meterpipe.core.deadletters import Reason
 from meterpipe.core.envelope_codec import decode_envelope
 
-from tests.fuzz.corpus import booleans, growing_dictionaries, honest_columns, many_columns, nothings, stream, table
+from tests.fuzz.corpus import (
+    booleans,
+    growing_dictionaries,
+    honest_columns,
+    many_columns,
+    nothings,
+    repeated_view,
+    stream,
+    table,
+)
 
 
 @pytest.mark.parametrize("codec", [None, "lz4", "zstd"])
@@ -46,3 +55,18 @@ def test_types_in_which_one_text_stands_for_many_are_told():
     runs = pa.run_end_encoded(pa.int32(), pa.string())
     assert [is_plain(kind) for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string()), pa.int64())] == [True] * 3
     assert [is_plain(kind) for kind in (runs, pa.string_view(), pa.list_(pa.string()))] == [False] * 3
+
+
+def test_a_column_that_nobody_asked_for_is_not_looked_into():
+    broken = pa.Array.from_buffers(pa.string_view(), 1, [None, pa.py_buffer(b"\xff" * 16)])  # of no length at no place
+    message = stream(table(1).append_column("remark", broken))
+    columns, rejects = decode_envelope(message, 0)
+    assert not rejects
+    assert columns.value.tolist() == table(1)["value"].to_pylist()
+    assert plain_columns(read_stream(message)) == table(1)
+
+
+def test_a_text_that_all_rows_share_is_refused_by_its_type_and_unread():
+    columns, (reject,) = decode_envelope(repeated_view(10, 3), 0)
+    assert columns is None
+    assert (reject.reason, reject.detail) == (Reason.WRONG_TYPE, "envelope column meter: string_view is not taken")

@@ -10,7 +10,7 @@ from confluent_kafka import Message
 
 from meterpipe.adapters.kafka import offset_of
 from meterpipe.adapters.schema_registry import decoder_of
-from meterpipe.core.arrow_stream import read_stream
+from meterpipe.core.arrow_stream import plain_columns, read_stream
 from meterpipe.core.readings import KeyTable, to_arrow
 from meterpipe.core.result_codec import decode_results
 from meterpipe.core.row_filter import Wanted
@@ -91,7 +91,7 @@ class RowSource:
     def _columns(self, messages: list[Message]) -> Iterator[Row]:
         for message in messages:
             try:
-                table = read_stream(message.value() or b"")
+                table = plain_columns(read_stream(message.value() or b""))
             except (pa.ArrowException, OSError, ValueError):
                 self.refused["malformed"] += 1
                 continue

@@ -15,6 +15,10 @@ PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "str
 _TEXTS = ("meter", "metric", "attribute")
 LIMITS = {"interval": 2**31 - 1, "quality": 255, "revision": 65535}
 """The optional columns, 0 where a message lacks them, and their largest values."""
+LONGEST_SCHEMA = 2**20
+"""Characters of a schema. To parse one of some megabytes takes seconds, for each batch that has it."""
+LARGEST_SCHEMA = 10_000
+"""Types in a schema, those used at several places counted at each."""
 
 
 class SchemaError(ValueError):
@@ -97,6 +101,8 @@ Node = Primitive | Fixed | Enum | Union | Blocks | Record
 
 def parse(text: str) -> Node:
     """The schema in `text`. Raises SchemaError."""
+    if len(text) > LONGEST_SCHEMA:
+        raise SchemaError(f"a schema of {len(text)} characters, at most {LONGEST_SCHEMA} are read")
     try:
         return _Parser().node(msgspec.json.decode(text), "")
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError) as problem:
@@ -231,10 +237,6 @@ def _number(role: str, default: Any) -> int | float:
     if not number or not fits:
         raise UnusableSchemaError(Reason.WRONG_TYPE, f"the default of the {role} is {default!r}")
     return default  # type: ignore[no-any-return]
-
-
-LARGEST_SCHEMA = 10_000
-"""Types in a schema, those used at several places counted at each."""
 
 
 def _weigh(node: Node, within: tuple[int, ...] = ()) -> int:

@@ -48,6 +48,9 @@ def decode_envelope(message: bytes, index: int) -> tuple[EnvelopeColumns | None,
         return None, [Reject(index, Reason.MALFORMED, f"envelope has more than one column {', '.join(repeated)}")]
     if missing := [name for name in _REQUIRED if name not in names]:
         return None, [Reject(index, Reason.MISSING_FIELD, f"envelope has no column {', '.join(missing)}")]
+    for name in names:
+        if name in READING_SCHEMA.names and not is_plain(kind := table.schema.field(name).type):
+            return None, [Reject(index, Reason.WRONG_TYPE, f"envelope column {name}: {kind} is not taken")]
     try:
         strings = [_dictionary(table.column(name)) for name in _STRINGS]
         numbers: dict[str, Any] = {name: _number(table, name) for name in _NUMBERS}
@@ -64,8 +67,6 @@ def decode_envelope(message: bytes, index: int) -> tuple[EnvelopeColumns | None,
 def _dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
     """The column with one dictionary of strings."""
     kind = column.type
-    if not is_plain(kind):
-        raise ValueError(f"{kind} is not taken for a text")
     if pa.types.is_dictionary(kind):
         combined = column.unify_dictionaries().combine_chunks()
         if isinstance(combined, pa.ChunkedArray):
