@@ -156,6 +156,10 @@ class _Fleet:
         width = max(6, len(str(spec.meters - 1)))
         self._meters = pa.array([f"meter-{i:0{width}d}" for i in range(spec.meters)], pa.string())
         self._attributes = pa.array([a.name for a in spec.attributes], pa.string())
+        self._slot = 0
+        overtaking = -((spec.grace_s + spec.window_s) // -spec.interval_s)  # slots from a reading to its window's close
+        self._late = np.zeros((overtaking, self.series), bool)
+        """Whether the readings of the last slots are late; a ring."""
 
     def rows(self, first: int, end: int) -> _Rows:
         """The readings of the slots [first, end), slot by slot, meter by meter, with their defects."""
@@ -167,6 +171,7 @@ class _Fleet:
         ts = np.repeat(instants, self.series)
         series = np.tile(np.arange(self.series, dtype=np.int32), slots)
         defect = self._defects(ts)
+        closing = self._keep_closing(defect)
         value = grains.ravel() / GRAIN
         if spec.glitch_rate:
             glitch = defect == Defect.GLITCH
@@ -179,7 +184,7 @@ class _Fleet:
         if len(again):
             rows = _Rows.concat([rows, self._second_copies(rows, again, defect[again])])
         if spec.gap_rate:  # a gap takes the reading with all its copies
-            kept = random.random(count, np.float32) >= spec.gap_rate
+            kept = (random.random(count, np.float32) >= spec.gap_rate) | closing
             rows = rows.take(np.concatenate([kept, kept[again]]))
         return rows
 
@@ -207,6 +212,20 @@ class _Fleet:
         end = self._spec.start + self._spec.slots * self._spec.interval_s * 1000
         defect[(defect == Defect.LATE) & (ts + 2 * self._latest() > end)] = Defect.NONE
         return defect
+
+    def _keep_closing(self, defect: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Which readings close the window of a late one of their series. They are made to come in time, in `defect`."""
+        closing = np.zeros(defect.shape, bool)
+        if not self._spec.late_rate:
+            return closing
+        rows = zip(defect.reshape(-1, self.series), closing.reshape(-1, self.series), strict=True)
+        for found, closes in rows:
+            late = self._late[self._slot % len(self._late)]
+            closes |= late
+            found[closes & ((found == Defect.LATE) | (found == Defect.OUT_OF_ORDER))] = Defect.NONE
+            late[:] = found == Defect.LATE
+            self._slot += 1
+        return closing
 
     def _latest(self) -> int:
         """Milliseconds after which a reading's smallest window has closed, by the readings of its own time series."""
