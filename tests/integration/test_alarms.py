@@ -24,7 +24,7 @@ SPEC = {
     "aggregator": {"grace": 120},
     "alarms": {
         "enabled": True,
-        "flatline": {"enabled": True, "readings": 3},
+        "flatline": {"enabled": True, "readings": 2},
         "spike": {"enabled": True, "factor": 4, "floor": 0.5},
         "reverseFlow": {"enabled": True, "attributes": ["ACTIVE_POWER"], "registers": ["SUMMATION"]},
         "nightLeak": {"enabled": True, "metrics": [], "attributes": ["ACTIVE_POWER"], "timezone": "Europe/Paris"},

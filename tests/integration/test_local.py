@@ -71,7 +71,13 @@ DEMO = ("demo", "--households", "4")
 
 def meterpipe(*arguments: str | Path, output: Path) -> subprocess.Popen[bytes]:
     with output.open("w") as out:
-        return subprocess.Popen([sys.executable, "-m", "meterpipe.cli.main", *arguments], stdout=out, stderr=out)
+        return subprocess.Popen(
+            [sys.executable, "-m", "meterpipe.cli.main", *arguments],
+            stdout=out,
+            stderr=out,
+            # a shell's background jobs ignore it, and so would whatever the tests start there
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
 
 
 def finished(command: subprocess.Popen[bytes], output: Path) -> str:
