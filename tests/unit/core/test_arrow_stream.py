@@ -2,8 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from meterpipe.core import arrow_stream
-from meterpipe.core.arrow_stream import check_claims, is_plain, plain_columns, read_stream
+from meterpipe.core.arrow_stream import Bounds, check_claims, is_plain, plain_columns, read_stream
 from meterpipe.core.deadletters import Reason
 from meterpipe.core.envelope_codec import decode_envelope
 
@@ -26,12 +25,13 @@ def test_streams_within_bounds_are_read_compressed_inside_or_not(codec, rows):
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_what_compressed_columns_claim_is_counted_before_anything_is_unpacked(codec, monkeypatch):
+def test_what_compressed_columns_claim_is_counted_before_anything_is_unpacked(codec):
     message = stream(table(1000), compression=codec)
     plain = sum(len(buffer) for column in table(1000).columns for buffer in column.chunk(0).buffers() if buffer)
-    monkeypatch.setattr(arrow_stream, "MAX_UNPACKED", plain // 2)
     with pytest.raises(ValueError, match="unpacks to more"):
-        check_claims(message)
+        check_claims(message, Bounds(unpacked=plain // 2))
+    with pytest.raises(ValueError, match="compressed inside"):
+        check_claims(message, Bounds(unpacked=0))
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,32 @@ Arrow, which refuses it: here nothing is allocated.
 """
 
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-MAX_COLUMNS = 64
-MAX_ROWS = 1_000_000
-"""Of one stream. A reading takes at least some 20 bytes, and messages have 8 MB by default."""
-MAX_UNPACKED = 128 * 1024 * 1024
-"""Bytes of all buffers that are compressed inside a stream."""
-MAX_DICTIONARIES = 64
-"""Messages with a dictionary: each change of one is a copy of it."""
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one stream may claim. Messages have 8 MB by default, and a reading takes at least some 20 bytes of them."""
+
+    columns: int = 64
+    rows: int = 1_000_000
+    unpacked: int = 128 * 1024 * 1024
+    """Bytes of all buffers that are compressed inside the stream."""
+    dictionaries: int = 64
+    """Messages with a dictionary: each change of one is a copy of it."""
+
+
+OF_A_MESSAGE = Bounds()
 _CONTINUATION = 0xFFFFFFFF
 _SCHEMA, _DICTIONARY, _BATCH = 1, 2, 3
 # slots of the tables' fields
 _TYPE, _HEADER, _BODY = 1, 2, 3
 _FIELDS = 1
 _DATA = 1
-_BUFFERS, _COMPRESSION = 2, 3
+_ROWS, _BUFFERS, _COMPRESSION = 0, 2, 3
 _U32, _I32, _U16, _I64 = (struct.Struct(code).unpack_from for code in ("<I", "<i", "<H", "<q"))
 _LAYOUT = np.dtype([("offset", "<i8"), ("length", "<i8")])
 
@@ -36,8 +43,6 @@ def read_stream(message: bytes) -> pa.Table:
     """
     check_claims(message)
     table = pa.ipc.open_stream(message).read_all()
-    if table.num_rows > MAX_ROWS:
-        raise ValueError(f"{table.num_rows} rows, at most {MAX_ROWS} are taken")
     table.validate()
     # Arrow trusts offsets and codes otherwise: a crafted message must not crash us. To look through all rows of another
     # column can cost more than the message has bytes.
@@ -56,16 +61,16 @@ def is_plain(kind: pa.DataType) -> bool:
     return not (kind.num_fields or pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 
 
-def check_claims(message: bytes) -> None:
+def check_claims(message: bytes, bounds: Bounds = OF_A_MESSAGE) -> None:
     """Raise ValueError for a stream whose metadata claim too much."""
     try:
-        _check(message)
+        _check(message, bounds)
     except (struct.error, IndexError) as error:
         raise ValueError(f"not an Arrow stream: {error}") from error
 
 
-def _check(message: bytes) -> None:
-    at, end, unpacked, dictionaries = 0, len(message), 0, 0
+def _check(message: bytes, bounds: Bounds) -> None:
+    at, end, rows, unpacked, dictionaries = 0, len(message), 0, 0, 0
     while at + 4 <= end:
         (size,) = _U32(message, at)
         at += 4
@@ -84,19 +89,26 @@ def _check(message: bytes) -> None:
         at += size
         if kind == _SCHEMA and (fields := _field(message, header, _FIELDS)):
             (columns,) = _U32(message, fields + _U32(message, fields)[0])
-            if columns > MAX_COLUMNS:
-                raise ValueError(f"{columns} columns, at most {MAX_COLUMNS} are taken")
+            if columns > bounds.columns:
+                raise ValueError(f"{columns} columns, at most {bounds.columns} are taken")
         elif kind in (_DICTIONARY, _BATCH):
             if kind == _DICTIONARY:
                 dictionaries += 1
-                if dictionaries > MAX_DICTIONARIES:
-                    raise ValueError(f"more than {MAX_DICTIONARIES} dictionaries")
+                if dictionaries > bounds.dictionaries:
+                    raise ValueError(f"more than {bounds.dictionaries} dictionaries")
                 data = _field(message, header, _DATA)
                 header = data + _U32(message, data)[0]
+            rows_at = _field(message, header, _ROWS)
+            (count,) = _I64(message, rows_at) if rows_at else (0,)
+            rows += count if kind == _BATCH else 0
+            if max(rows, count) > bounds.rows:
+                raise ValueError(f"{max(rows, count)} rows, at most {bounds.rows} are taken at once")
             if _field(message, header, _COMPRESSION):
+                if not bounds.unpacked:
+                    raise ValueError("the stream is compressed inside; compress it as a whole instead (Content-Encoding)")
                 unpacked += _unpacked(message, header, at)
-                if unpacked > MAX_UNPACKED:
-                    raise ValueError(f"the stream unpacks to more than {MAX_UNPACKED} bytes")
+                if unpacked > bounds.unpacked:
+                    raise ValueError(f"the stream unpacks to more than {bounds.unpacked} bytes")
         length = _I64(message, body_at)[0] if body_at else 0
         if length < 0:
             return
