@@ -105,7 +105,9 @@ def _check(message: bytes, bounds: Bounds) -> None:
                 raise ValueError(f"{max(rows, count)} rows, at most {bounds.rows} are taken at once")
             if _field(message, header, _COMPRESSION):
                 if not bounds.unpacked:
-                    raise ValueError("the stream is compressed inside; compress it as a whole instead (Content-Encoding)")
+                    raise ValueError(
+                        "the stream is compressed inside; compress it as a whole instead (Content-Encoding)"
+                    )
                 unpacked += _unpacked(message, header, at)
                 if unpacked > bounds.unpacked:
                     raise ValueError(f"the stream unpacks to more than {bounds.unpacked} bytes")
