@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,15 +199,23 @@ def report(rows: list[dict[str, Any]], workload: Workload) -> bool:
         for line in wrong or ():
             console.print(f"[red]{row['name']}: {line}")
     console.print(table)
-    parts = Table(title="where the time goes: CPU ns a reading")
-    shares = [row for row in rows if "spent_ns_per_reading" in row]
-    names = sorted({part for row in shares for part in row["spent_ns_per_reading"]})
-    for column in ("system", *names):
-        parts.add_column(column, justify="right")
-    for row in shares:
-        parts.add_row(row["name"], *(f"{row['spent_ns_per_reading'].get(part, 0):.0f}" for part in names))
-    console.print(parts)
+    if shares := {row["name"]: row["spent_ns_per_reading"] for row in rows if "spent_ns_per_reading" in row}:
+        console.print(spent_table(shares))
     return good
+
+
+def spent_table(shares: dict[str, dict[str, float]]) -> Table:
+    """CPU ns a reading, a row a part (the largest first) and a column a setting."""
+    total = Counter[str]()
+    for spent in shares.values():
+        total.update(spent)
+    table = Table(title="where the time goes: CPU ns a reading", show_footer=True)
+    table.add_column("part", "all")
+    for name, spent in shares.items():
+        table.add_column(name, f"{sum(spent.values()):,.0f}", justify="right")
+    for part, _ in total.most_common():
+        table.add_row(part, *(f"{spent.get(part, 0):,.0f}" for spent in shares.values()))
+    return table
 
 
 def main() -> int:

@@ -17,7 +17,7 @@ SEED = os.environ.get("METERPIPE_FUZZ_SEED")
 EXAMPLES = int(os.environ.get("METERPIPE_FUZZ_EXAMPLES", "150"))
 MEMORY = 3 * 1024**3
 """Bytes of address space a hostile input may take, the libraries' own among them."""
-SECONDS = 200
+SECONDS = 120
 """CPU seconds it may take, imports among them. Some take a few; what has no bound takes any number."""
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -80,7 +80,7 @@ def within_bounds(code: str) -> str:
         env=os.environ | single,
         capture_output=True,
         text=True,
-        timeout=3 * SECONDS,  # of wall time: the machine may be busy
+        timeout=2 * SECONDS,  # of wall time: the machine may be busy
         preexec_fn=bound,
     )
     assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stdout[-500:]}{done.stderr[-3000:]}"
