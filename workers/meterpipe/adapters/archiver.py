@@ -141,8 +141,7 @@ class Archiver:
             wait = self._settling.failed(self._clock())
             log.warning("cannot tell where the lake ends, trying again in %.1f s: %s", wait, explain(problem))
             return
-        self._consumer.resume(self._followed)  # librdkafka keeps a partition paused, whatever is assigned
-        self._paused = False
+        self._go_on()
         self._settling.succeeded(self._clock() + (GAP_SECONDS if self._partitions.gaps else WATCH_SECONDS))
 
     def _take(self) -> int:
@@ -171,12 +170,17 @@ class Archiver:
         """Stop or go on fetching; heartbeats and rebalances go on."""
         if full == self._paused:
             return
-        if full:
-            log.warning("%d readings held and the lake does not take them: reading no further", self._held)
-            self._consumer.pause(self._followed)
-        else:
-            self._consumer.resume(self._followed)
-        self._paused = full
+        if not full:
+            self._go_on()
+            return
+        log.warning("%d readings held and the lake does not take them: reading no further", self._held)
+        self._consumer.pause(self._followed)
+        self._paused = True
+
+    def _go_on(self) -> None:
+        """Fetch all that is ours: librdkafka keeps a partition paused, whatever is assigned."""
+        self._consumer.resume(self._followed)
+        self._paused = False
 
     @property
     def _followed(self) -> list[TopicPartition]:

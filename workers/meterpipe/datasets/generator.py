@@ -156,7 +156,6 @@ class _Fleet:
         width = max(6, len(str(spec.meters - 1)))
         self._meters = pa.array([f"meter-{i:0{width}d}" for i in range(spec.meters)], pa.string())
         self._attributes = pa.array([a.name for a in spec.attributes], pa.string())
-        self._slot = 0
         overtaking = -((spec.grace_s + spec.window_s) // -spec.interval_s)  # slots from a reading to its window's close
         self._late = np.zeros((overtaking, self.series), bool)
         """Whether the readings of the last slots are late; a ring."""
@@ -171,7 +170,7 @@ class _Fleet:
         ts = np.repeat(instants, self.series)
         series = np.tile(np.arange(self.series, dtype=np.int32), slots)
         defect = self._defects(ts)
-        closing = self._keep_closing(defect)
+        closing = self._keep_closing(defect, first)
         value = grains.ravel() / GRAIN
         if spec.glitch_rate:
             glitch = defect == Defect.GLITCH
@@ -213,18 +212,17 @@ class _Fleet:
         defect[(defect == Defect.LATE) & (ts + 2 * self._latest() > end)] = Defect.NONE
         return defect
 
-    def _keep_closing(self, defect: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-        """Which readings close the window of a late one of their series. They are made to come in time, in `defect`."""
+    def _keep_closing(self, defect: npt.NDArray[np.uint8], first: int) -> npt.NDArray[np.bool_]:
+        """Which readings, from slot `first` on, close a late one's window: made to come in time, in `defect`."""
         closing = np.zeros(defect.shape, bool)
         if not self._spec.late_rate:
             return closing
         rows = zip(defect.reshape(-1, self.series), closing.reshape(-1, self.series), strict=True)
-        for found, closes in rows:
-            late = self._late[self._slot % len(self._late)]
+        for slot, (found, closes) in enumerate(rows, first):
+            late = self._late[slot % len(self._late)]
             closes |= late
             found[closes & ((found == Defect.LATE) | (found == Defect.OUT_OF_ORDER))] = Defect.NONE
             late[:] = found == Defect.LATE
-            self._slot += 1
         return closing
 
     def _latest(self) -> int:
