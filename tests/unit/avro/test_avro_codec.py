@@ -219,6 +219,17 @@ def test_a_schema_that_holds_itself_or_explodes_ends():
     assert "more than 10000 types" in reject.detail
 
 
+def test_a_schema_that_cannot_serve_is_refused_once_and_one_that_is_unknown_is_asked_for_again():
+    schemas = Memory(_1=schema_with(value="string"))
+    decoding, messages = decoder(schemas), [framed(OURS, reading(), number) for number in (1, 2)]
+    first, again = (decoding.decode(messages, KeyTable()).rejects for _ in range(2))
+    assert first == again
+    assert [r.reason for r in first] == [Reason.WRONG_TYPE, Reason.UNKNOWN_SCHEMA]
+    assert schemas.asked == [1, 2, 2]
+    schemas.schemas[2] = OURS
+    assert len(decoding.decode(messages, KeyTable()).readings) == 1
+
+
 def test_a_schema_of_megabytes_is_not_parsed():
     schema = OURS | {"doc": "x" * LONGEST_SCHEMA}
     _, [reject] = decode([framed(OURS, reading())], Memory(_1=schema))

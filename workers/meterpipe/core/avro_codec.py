@@ -75,7 +75,7 @@ class AvroDecoder:
         """`reader`: id of the schema to read as, whose aliases and defaults older messages need."""
         self._names, self._schemas, self._reader = dict(names), schemas, reader
         self._zone = ZoneInfo(timezone) if timezone else None
-        self._resolved: dict[int, Resolved] = {}
+        self._resolved: dict[int, Resolved | _Failed] = {}
         self._words: dict[bytes, Key | None] = {}
 
     def decode(self, values: Sequence[bytes], indices: npt.NDArray[np.int32]) -> tuple[list[AvroColumns], list[Reject]]:
@@ -103,15 +103,18 @@ class AvroDecoder:
         return parts, rejects
 
     def _schema(self, number: int) -> Resolved | _Failed:
-        """The schema of this id, resolved once. A failure is not kept: a registry may learn."""
+        """The schema of this id, resolved or refused once. An unknown one is asked for again: a registry may learn."""
         if number in self._resolved:
             return self._resolved[number]
+        found: Resolved | _Failed
         try:
             writer = self._parsed(number)
             reader = None if self._reader is None else self._parsed(self._reader)
             found = resolve(writer, self._names, reader)
         except UnusableSchemaError as problem:
-            return _Failed(problem.reason, f"schema {number}: {problem.detail}"[:1000])
+            found = _Failed(problem.reason, f"schema {number}: {problem.detail}"[:1000])
+            if problem.reason is Reason.UNKNOWN_SCHEMA:
+                return found
         self._resolved[number] = found
         return found
 

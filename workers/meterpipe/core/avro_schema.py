@@ -16,7 +16,7 @@ _TEXTS = ("meter", "metric", "attribute")
 LIMITS = {"interval": 2**31 - 1, "quality": 255, "revision": 65535}
 """The optional columns, 0 where a message lacks them, and their largest values."""
 LONGEST_SCHEMA = 2**20
-"""Characters of a schema. To parse one of some megabytes takes seconds, for each batch that has it."""
+"""Characters of a schema. To parse one of some megabytes takes seconds."""
 LARGEST_SCHEMA = 10_000
 """Types in a schema, those used at several places counted at each."""
 
